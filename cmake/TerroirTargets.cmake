@@ -1,0 +1,25 @@
+# What every target of ours shares: warnings as errors, sanitizers, includes from the repository root.
+
+add_library(terroir_options INTERFACE)
+target_include_directories(terroir_options INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>)
+# -ffp-contract=off: initial weights have the same bits on every machine; kernels ask for FMA explicitly.
+target_compile_options(terroir_options INTERFACE -Wall -Wextra -Werror -ffp-contract=off)
+if(TERROIR_SANITIZE)
+  target_compile_options(terroir_options INTERFACE -fsanitize=${TERROIR_SANITIZE} -fno-omit-frame-pointer -g1)
+  target_link_options(terroir_options INTERFACE -fsanitize=${TERROIR_SANITIZE})
+  if(TERROIR_SANITIZE MATCHES "undefined")
+    target_compile_options(terroir_options INTERFACE -fno-sanitize-recover=undefined)
+  endif()
+endif()
+
+# terroir_library(NAME folder SOURCES ... PUBLIC ... PRIVATE ...): static library terroir_NAME, alias terroir::NAME.
+function(terroir_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(terroir_${name} STATIC ${ARG_SOURCES})
+  add_library(terroir::${name} ALIAS terroir_${name})
+  target_link_libraries(terroir_${name} PUBLIC ${ARG_PUBLIC} PRIVATE terroir_options ${ARG_PRIVATE})
+  target_include_directories(terroir_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>)
+  if(TERROIR_SANITIZE)
+    target_link_options(terroir_${name} PUBLIC -fsanitize=${TERROIR_SANITIZE})
+  endif()
+endfunction()
