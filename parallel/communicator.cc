@@ -1,0 +1,10 @@
+#include "parallel/communicator.h"
+
+namespace terroir {
+
+void Communicator::barrier(const Stream& stream, std::string_view what) {
+  std::int32_t token = 0;
+  all_reduce(View(&token, DType::kI32, {1}), ReduceOp::kMax, stream, what).wait();
+}
+
+}  // namespace terroir
