@@ -1,0 +1,96 @@
+// Everything an experiment can say, as plain structs with defaults: one per section of the YAML file.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "trainer/config/model_config.h"
+
+namespace terroir {
+
+struct RunSection {
+  std::string name;         // required; the run folder is dir/name
+  std::string dir = "runs";
+  std::uint64_t seed = 1234;
+};
+
+struct DataSourceSection {
+  std::string shards;    // glob of .h5 files
+  std::string language;  // optional: recorded in reports
+  std::string license;
+};
+
+struct DataStageSection {
+  std::map<std::string, double> sources;  // name -> weight, normalized over the stage
+};
+
+struct DataSection {
+  std::int64_t sequence_length = 256;
+  std::vector<DataStageSection> stages;  // one for now
+  std::map<std::string, DataSourceSection> sources;
+};
+
+struct ParallelSection {
+  int tensor = 1, pipeline = 1, context = 1;  // data: what is left of the world
+  std::string schedule = "1f1b";
+  int zero = 1;
+  bool sequence_parallel = true;
+  double timeout_s = 600;              // of one collective; then every rank ends with exit 7
+  double bucket_mib = 25;              // gradients are reduced in buckets of about this size
+  std::vector<std::int64_t> layers_per_stage;  // empty: as even as possible
+};
+
+struct TrainSection {
+  std::int64_t steps = 0;  // required
+  std::int64_t global_batch_size = 32;  // sequences
+  std::int64_t micro_batch_size = 4;
+  std::string recompute = "none";  // none | full
+  std::int64_t threads = 0;        // per rank; 0: affinity mask / ranks that share it
+};
+
+struct OptimizerSection {
+  std::string name = "adamw";
+  double lr = 1e-3;
+  double beta1 = 0.9, beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  double grad_clip = 1.0;  // global norm; 0: off
+};
+
+struct ScheduleSection {
+  std::string name = "wsd";  // constant | cosine | wsd
+  std::int64_t warmup_steps = 0;
+  std::int64_t decay_steps = 0;  // wsd: the last steps; cosine: decays over all steps after the warm-up
+  double final_lr = 0.1;         // as a share of lr
+};
+
+struct CheckpointSection {
+  std::int64_t every = 100;   // steps; 0: only at the end
+  std::int64_t keep_last = 2;  // 0: all
+  std::string resume = "auto";  // auto | never
+};
+
+struct EvalSection {
+  std::int64_t every = 0;       // steps; 0: only at the end
+  std::int64_t max_samples = 64;  // held-out windows per source
+};
+
+struct Config {
+  RunSection run;
+  std::string device = "auto";  // auto | cpu | cuda
+  ModelConfig model;
+  std::string tokenizer;  // path of tokenizer.json
+  std::string init_from;  // checkpoint folder to take the first weights from
+  DataSection data;
+  ParallelSection parallel;
+  TrainSection train;
+  OptimizerSection optimizer;
+  ScheduleSection schedule;
+  CheckpointSection checkpoint;
+  EvalSection eval;
+  bool vocab_size_from_tokenizer = true;  // model.vocab_size: from_tokenizer
+};
+
+}  // namespace terroir
