@@ -1,11 +1,17 @@
 #include "kernels/op_table.h"
 
 #include "base/error.h"
+#include "kernels/tensor/elementwise.h"
 
 namespace terroir {
 namespace {
 
 constexpr OpTable kCpuOps = {
+    .copy = cpu::copy,
+    .cast = cpu::cast,
+    .add = cpu::add,
+    .scale = cpu::scale,
+    .fill = cpu::fill,
 };
 
 }  // namespace

@@ -9,11 +9,20 @@
 namespace terroir {
 
 struct OpContext;
+struct AddArgs;
+struct CopyArgs;
+struct FillArgs;
+struct ScaleArgs;
 
 template <class Args>
 using OpFunction = void (*)(OpContext&, const Args&);
 
 struct OpTable {
+  OpFunction<CopyArgs> copy;
+  OpFunction<CopyArgs> cast;
+  OpFunction<AddArgs> add;
+  OpFunction<ScaleArgs> scale;
+  OpFunction<FillArgs> fill;
 };
 
 // The backend of `device`. Throws SystemError if it is a CUDA device and no CUDA module is loaded.
