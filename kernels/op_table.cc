@@ -1,6 +1,7 @@
 #include "kernels/op_table.h"
 
 #include "base/error.h"
+#include "kernels/matmul/matmul.h"
 #include "kernels/tensor/elementwise.h"
 
 namespace terroir {
@@ -12,6 +13,7 @@ constexpr OpTable kCpuOps = {
     .add = cpu::add,
     .scale = cpu::scale,
     .fill = cpu::fill,
+    .matmul = cpu::matmul,
 };
 
 }  // namespace

@@ -12,6 +12,7 @@ struct OpContext;
 struct AddArgs;
 struct CopyArgs;
 struct FillArgs;
+struct MatmulArgs;
 struct ScaleArgs;
 
 template <class Args>
@@ -23,6 +24,7 @@ struct OpTable {
   OpFunction<AddArgs> add;
   OpFunction<ScaleArgs> scale;
   OpFunction<FillArgs> fill;
+  OpFunction<MatmulArgs> matmul;
 };
 
 // The backend of `device`. Throws SystemError if it is a CUDA device and no CUDA module is loaded.
