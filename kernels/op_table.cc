@@ -1,7 +1,13 @@
 #include "kernels/op_table.h"
 
 #include "base/error.h"
+#include "kernels/adamw/adamw.h"
+#include "kernels/embedding/embedding.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rope/rope.h"
+#include "kernels/squared_norm/squared_norm.h"
+#include "kernels/swiglu/swiglu.h"
 #include "kernels/tensor/elementwise.h"
 
 namespace terroir {
@@ -14,6 +20,15 @@ constexpr OpTable kCpuOps = {
     .scale = cpu::scale,
     .fill = cpu::fill,
     .matmul = cpu::matmul,
+    .embedding_forward = cpu::embedding_forward,
+    .embedding_backward = cpu::embedding_backward,
+    .rms_norm_forward = cpu::rms_norm_forward,
+    .rms_norm_backward = cpu::rms_norm_backward,
+    .rope_apply = cpu::rope_apply,
+    .swiglu_forward = cpu::swiglu_forward,
+    .swiglu_backward = cpu::swiglu_backward,
+    .adamw = cpu::adamw,
+    .squared_norm = cpu::squared_norm,
 };
 
 }  // namespace

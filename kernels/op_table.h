@@ -9,11 +9,20 @@
 namespace terroir {
 
 struct OpContext;
+struct AdamWArgs;
 struct AddArgs;
 struct CopyArgs;
+struct EmbeddingBackwardArgs;
+struct EmbeddingForwardArgs;
 struct FillArgs;
 struct MatmulArgs;
+struct RmsNormBackwardArgs;
+struct RmsNormForwardArgs;
+struct RopeArgs;
 struct ScaleArgs;
+struct SquaredNormArgs;
+struct SwigluBackwardArgs;
+struct SwigluForwardArgs;
 
 template <class Args>
 using OpFunction = void (*)(OpContext&, const Args&);
@@ -25,6 +34,15 @@ struct OpTable {
   OpFunction<ScaleArgs> scale;
   OpFunction<FillArgs> fill;
   OpFunction<MatmulArgs> matmul;
+  OpFunction<EmbeddingForwardArgs> embedding_forward;
+  OpFunction<EmbeddingBackwardArgs> embedding_backward;
+  OpFunction<RmsNormForwardArgs> rms_norm_forward;
+  OpFunction<RmsNormBackwardArgs> rms_norm_backward;
+  OpFunction<RopeArgs> rope_apply;
+  OpFunction<SwigluForwardArgs> swiglu_forward;
+  OpFunction<SwigluBackwardArgs> swiglu_backward;
+  OpFunction<AdamWArgs> adamw;
+  OpFunction<SquaredNormArgs> squared_norm;
 };
 
 // The backend of `device`. Throws SystemError if it is a CUDA device and no CUDA module is loaded.

@@ -1,0 +1,40 @@
+// One fused step of AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019), PyTorch's
+// semantics:
+//
+//   g = grad * grad_scale
+//   m = beta1 m + (1 - beta1) g          v = beta2 v + (1 - beta2) g^2
+//   p = p - lr weight_decay p - lr (m / bias_correction1) / (sqrt(v / bias_correction2) + eps)
+//
+// lr, the bias corrections, grad_scale and the skip flag change from step to step and are read on the device.
+#pragma once
+
+#include "kernels/tensor/op_context.h"
+#include "kernels/tensor/view.h"
+
+namespace terroir {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
+};
+
+struct AdamWArgs {
+  View params;               // f32 [n], updated
+  ConstView grads;           // f32 [n]
+  View exp_avg, exp_avg_sq;  // f32 [n], updated: m and v
+  View params_bf16;          // bf16 [n], optional, written: the new parameters, rounded to nearest even
+  const StepScalars* scalars = nullptr;  // in the memory of the context's device
+  AdamWOptions options;
+};
+// All tensors are contiguous and share no memory. If scalars->skip is not 0 nothing is written. Every element
+// is computed on its own: results do not depend on the number of threads, nor on how ZeRO cuts the
+// parameters. Wrong shapes, dtypes or devices throw ContractError before anything is written.
+void adamw(OpContext& ctx, const AdamWArgs& args);
+
+namespace cpu {
+void adamw(OpContext& ctx, const AdamWArgs& args);
+}  // namespace cpu
+
+}  // namespace terroir

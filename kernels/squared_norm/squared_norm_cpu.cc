@@ -1,0 +1,69 @@
+#include "kernels/squared_norm/squared_norm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/squared_norm/squared_norm_cpu.cc"
+#include <hwy/foreach_target.h>
+
+#include <array>
+#include <cmath>
+
+#include "base/parallel_for.h"
+#include "kernels/tensor/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace terroir::HWY_NAMESPACE {
+
+double sum_of_squares_f64(const float* x, std::int64_t n) {
+  const hn::ScalableTag<double> d;
+  const hn::Rebind<float, decltype(d)> half;  // as many floats as there are doubles in a vector
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
+  std::int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    const auto value0 = hn::PromoteTo(d, hn::LoadU(half, x + i));
+    const auto value1 = hn::PromoteTo(d, hn::LoadU(half, x + i + lanes));
+    sum0 = hn::MulAdd(value0, value0, sum0);
+    sum1 = hn::MulAdd(value1, value1, sum1);
+  }
+  double sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
+  for (; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return sum;
+}
+
+}  // namespace terroir::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace terroir {
+namespace {
+
+HWY_EXPORT(sum_of_squares_f64);
+
+constexpr std::int64_t kMaxPieces = 64;
+constexpr std::int64_t kMinPieceElements = 4096;
+
+}  // namespace
+
+namespace cpu {
+
+void squared_norm(OpContext& ctx, const SquaredNormArgs& args) {
+  const auto sum_of_squares = HWY_DYNAMIC_DISPATCH(sum_of_squares_f64);
+  const std::int64_t n = args.x.numel();
+  const std::int64_t length = std::max(kMinPieceElements, (n + kMaxPieces - 1) / kMaxPieces);
+  const std::int64_t pieces = (n + length - 1) / length;
+  const float* x = args.x.data<float>();
+  std::array<double, kMaxPieces> sums{};
+  parallel_for(ctx.num_threads, pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t piece = begin; piece < end; ++piece)
+      sums[static_cast<std::size_t>(piece)] =
+          sum_of_squares(x + piece * length, std::min(length, n - piece * length));
+  });
+  double total = 0;
+  for (std::int64_t piece = 0; piece < pieces; ++piece) total += sums[static_cast<std::size_t>(piece)];
+  *args.out.data<double>() += total;
+  if (!std::isfinite(total)) *args.nonfinite.data<std::int32_t>() = 1;
+}
+
+}  // namespace cpu
+}  // namespace terroir
+#endif
