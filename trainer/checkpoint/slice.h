@@ -40,7 +40,7 @@ void check_slice(const StateSlice& slice);
 // Elements written are marked in `covered` (to.end - to.begin entries).
 void copy_overlap(const StateSlice& from, const StateSlice& to, std::vector<bool>& covered);
 
-// True when copy_overlap might copy something: the boxes meet and no range is empty.
-bool may_overlap(const Box& a, const Box& b);
+// False when copy_overlap would surely copy nothing: what a loader need not read. Not exact the other way.
+bool may_overlap(const StateSlice& a, const StateSlice& b);
 
 }  // namespace terroir

@@ -1,0 +1,40 @@
+// A checkpoint opened for reading: the manifest once, each file when first needed.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "trainer/checkpoint/manifest.h"
+#include "trainer/checkpoint/safetensors.h"
+
+namespace terroir {
+
+// Not thread-safe. Errors as load_checkpoint.
+class CheckpointReader {
+ public:
+  explicit CheckpointReader(const std::filesystem::path& checkpoint);
+  const std::filesystem::path& path() const { return path_; }
+  const Manifest& manifest() const { return manifest_; }
+
+  // As load_checkpoint. A stored slice that several wanted slices need is read once; memory stays within a
+  // few MiB.
+  void load(std::span<const StateSlice> wanted);
+  // As read_checkpoint_file.
+  std::optional<std::string> read_file(const std::string& name) const;
+
+ private:
+  const std::vector<StoredSlice>& stored_slices(const StateSlice& wanted) const;
+  const SafetensorsFile& open(const std::string& name);
+  void copy_slice(const StoredSlice& stored, std::span<const StateSlice* const> wanted,
+                  std::span<std::vector<bool>* const> covered);
+
+  std::filesystem::path path_;
+  Manifest manifest_;
+  std::map<std::string, std::unique_ptr<SafetensorsFile>> files_;
+};
+
+}  // namespace terroir
