@@ -1,0 +1,288 @@
+#include "trainer/model/decoder_layer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/attention/attention.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rope/rope.h"
+#include "kernels/swiglu/swiglu.h"
+#include "kernels/tensor/elementwise.h"
+
+namespace terroir {
+namespace {
+
+constexpr MatmulOptions kLinear{.transpose_b = true};                          // y = x w^T
+constexpr MatmulOptions kLinearAdd{.transpose_b = true, .accumulate = true};   // y += x w^T
+constexpr MatmulOptions kInputGradientAdd{.accumulate = true};                 // dx += dy w
+constexpr MatmulOptions kWeightGradient{.transpose_a = true, .accumulate = true};  // dw += dy^T x
+
+// Columns [begin, begin + heads * D) of an activation [T, C] as [T, heads, D].
+View as_heads(View activation, std::int64_t begin, std::int64_t heads, std::int64_t head_dim) {
+  return activation.slice(1, begin, begin + heads * head_dim).split(1, head_dim);
+}
+
+// The same as [B, S, heads, D].
+View as_sequences(View activation, std::int64_t begin, std::int64_t heads, std::int64_t head_dim,
+                  std::int64_t sequence) {
+  return as_heads(activation, begin, heads, head_dim).split(0, sequence);
+}
+
+struct QkvViews {
+  View q, k, v;  // [B, S, heads, D]
+};
+QkvViews split_qkv(const LayerShape& shape, View qkv, std::int64_t sequence) {
+  const std::int64_t k_begin = shape.query_columns(), v_begin = k_begin + shape.kv_columns();
+  return {as_sequences(qkv, 0, shape.heads, shape.head_dim, sequence),
+          as_sequences(qkv, k_begin, shape.kv_heads, shape.head_dim, sequence),
+          as_sequences(qkv, v_begin, shape.kv_heads, shape.head_dim, sequence)};
+}
+
+void project_qkv(const LayerEnvironment& env, const LayerTensors& weights, ConstView x, View qkv) {
+  for (const Projection& p : weights.qkv) {
+    const View out = qkv.slice(1, p.column, p.column + p.weight.size(0));
+    if (p.bias) matmul(env.ctx, env.scratch.ones, p.bias.reshape({1, p.bias.size(0)}), out, {.transpose_a = true});
+    matmul(env.ctx, x, p.weight, out, p.bias ? kLinearAdd : kLinear);
+  }
+}
+
+void norm_queries_and_keys(const LayerEnvironment& env, const LayerTensors& weights, SavedLayer& saved) {
+  const LayerShape& shape = env.shape;
+  const View qk = saved.qkv.slice(1, 0, shape.query_columns() + shape.kv_columns());
+  copy(env.ctx, qk, saved.qk_before_norm);
+  const auto norm = [&](std::int64_t begin, std::int64_t heads, View weight, View rstd) {
+    rms_norm_forward(env.ctx, {.x = as_heads(saved.qk_before_norm, begin, heads, shape.head_dim),
+                               .delta = {},
+                               .weight = weight,
+                               .eps = shape.eps,
+                               .residual_out = {},
+                               .y = as_heads(saved.qkv, begin, heads, shape.head_dim),
+                               .rstd = rstd});
+  };
+  norm(0, shape.heads, weights.q_norm, saved.q_rstd);
+  norm(shape.query_columns(), shape.kv_heads, weights.k_norm, saved.k_rstd);
+}
+
+// In place on the first columns of `gradient`, which hold dq and dk.
+void norm_queries_and_keys_backward(const LayerEnvironment& env, const LayerTensors& weights,
+                                    const LayerTensors& gradients, const SavedLayer& saved, View gradient) {
+  const LayerShape& shape = env.shape;
+  const auto norm = [&](std::int64_t begin, std::int64_t heads, View weight, View dweight, View rstd) {
+    const View dx = as_heads(gradient, begin, heads, shape.head_dim);
+    rms_norm_backward(env.ctx, {.dy = dx,
+                                .dresidual = {},
+                                .residual = as_heads(saved.qk_before_norm, begin, heads, shape.head_dim),
+                                .weight = weight,
+                                .rstd = rstd,
+                                .dx = dx,
+                                .dweight = dweight,
+                                .workspace = env.scratch.workspace});
+  };
+  norm(0, shape.heads, weights.q_norm, gradients.q_norm, saved.q_rstd);
+  norm(shape.query_columns(), shape.kv_heads, weights.k_norm, gradients.k_norm, saved.k_rstd);
+}
+
+AttentionInputs attention_inputs(const LayerEnvironment& env, const SavedLayer& saved, KvCache* cache) {
+  const LayerShape& shape = env.shape;
+  const std::int64_t sequence = env.positions.size(1);
+  const QkvViews qkv = split_qkv(shape, saved.qkv, sequence);
+  AttentionInputs inputs{.q = qkv.q, .k = qkv.k, .v = qkv.v,
+                         .positions_q = env.positions, .positions_k = env.positions,
+                         .documents_q = env.documents, .documents_k = env.documents,
+                         .options = {.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim)),
+                                     .q_heads_per_kv = shape.heads_per_kv,
+                                     .q_head_offset = shape.head_offset}};
+  if (cache != nullptr) {
+    const std::int64_t begin = cache->length, end = begin + sequence;
+    copy(env.ctx, qkv.k, cache->keys.slice(1, begin, end));
+    copy(env.ctx, qkv.v, cache->values.slice(1, begin, end));
+    copy(env.ctx, env.positions, cache->positions.slice(1, begin, end));
+    copy(env.ctx, env.documents, cache->documents.slice(1, begin, end));
+    cache->length = end;
+    inputs.k = cache->keys.slice(1, 0, end);
+    inputs.v = cache->values.slice(1, 0, end);
+    inputs.positions_k = cache->positions.slice(1, 0, end);
+    inputs.documents_k = cache->documents.slice(1, 0, end);
+  }
+  return inputs;
+}
+
+void norm_forward(const LayerEnvironment& env, View x, View delta, View weight, View& residual, View y, View rstd) {
+  if (!delta) residual = x;
+  rms_norm_forward(env.ctx, {.x = x,
+                             .delta = delta,
+                             .weight = weight,
+                             .eps = env.shape.eps,
+                             .residual_out = delta ? residual : View(),
+                             .y = y,
+                             .rstd = rstd});
+}
+
+// gradient: in, of the normed residual's own stream; out, with the norm's part added.
+void norm_backward(const LayerEnvironment& env, View dy, View residual, View weight, View rstd, View dweight,
+                   View gradient) {
+  rms_norm_backward(env.ctx, {.dy = dy,
+                              .dresidual = gradient,
+                              .residual = residual,
+                              .weight = weight,
+                              .rstd = rstd,
+                              .dx = gradient,
+                              .dweight = dweight,
+                              .workspace = env.scratch.workspace});
+}
+
+void attention_half_backward(const LayerEnvironment& env, const LayerTensors& weights,
+                             const LayerTensors& gradients, const SavedLayer& saved, View gradient) {
+  const LayerShape& shape = env.shape;
+  LayerScratch& s = env.scratch;
+  const Stream& stream = env.ctx.stream;
+  const std::int64_t sequence = env.positions.size(1);
+  const View g = env.region.gather(gradient, s.gathered_gradient, stream, "gradient of attention output");
+  const View do_ = s.narrow_gradient.slice(1, 0, shape.query_columns());
+  matmul(env.ctx, g, weights.o, do_);
+  matmul(env.ctx, g, saved.attention_out, gradients.o, kWeightGradient);
+
+  const View dqkv = s.wide_gradient.slice(1, 0, shape.qkv_columns());
+  fill(env.ctx, dqkv, 0);  // dk and dv are added to
+  const QkvViews d = split_qkv(shape, dqkv, sequence);
+  attention_backward(env.ctx, {.inputs = attention_inputs(env, saved, nullptr),
+                               .o = as_sequences(saved.attention_out, 0, shape.heads, shape.head_dim, sequence),
+                               .lse = saved.lse,
+                               .dout = as_sequences(do_, 0, shape.heads, shape.head_dim, sequence),
+                               .dq = d.q, .dk = d.k, .dv = d.v,
+                               .workspace = s.workspace});
+  rope_apply(env.ctx, {.x = as_heads(dqkv, 0, shape.heads + shape.kv_heads, shape.head_dim),
+                       .positions = env.positions.reshape({env.positions.numel()}),
+                       .table = env.rope_table,
+                       .inverse = true});
+  if (shape.qk_norm) norm_queries_and_keys_backward(env, weights, gradients, saved, dqkv);
+
+  const View x = env.region.gather(saved.y1, s.gathered, stream, "attention input");
+  const View dx = env.region.partial(s.norm_gradient, s.partial);
+  for (std::size_t i = 0; i < weights.qkv.size(); ++i) {
+    const Projection& w = weights.qkv[i];
+    const Projection& dw = gradients.qkv[i];
+    const View dy = dqkv.slice(1, w.column, w.column + w.weight.size(0));
+    matmul(env.ctx, dy, w.weight, dx, i == 0 ? MatmulOptions{} : kInputGradientAdd);
+    matmul(env.ctx, dy, x, dw.weight, kWeightGradient);
+    if (dw.bias)
+      matmul(env.ctx, s.ones, dy, dw.bias.reshape({1, dw.bias.size(0)}), {.accumulate = true});
+  }
+  env.region.reduce(dx, s.norm_gradient, stream, "gradient of attention input");
+  norm_backward(env, s.norm_gradient, saved.residual1, weights.input_norm, saved.rstd1, gradients.input_norm,
+                gradient);
+}
+
+void mlp_half_backward(const LayerEnvironment& env, const LayerTensors& weights, const LayerTensors& gradients,
+                       const SavedLayer& saved, View gradient) {
+  const std::int64_t inner = env.shape.intermediate;
+  LayerScratch& s = env.scratch;
+  const Stream& stream = env.ctx.stream;
+  const View g = env.region.gather(gradient, s.gathered_gradient, stream, "gradient of mlp output");
+  const View dactivated = s.narrow_gradient.slice(1, 0, inner);
+  matmul(env.ctx, g, weights.down, dactivated);
+  matmul(env.ctx, g, saved.activated, gradients.down, kWeightGradient);
+
+  const View dgate_up = s.wide_gradient.slice(1, 0, 2 * inner);
+  swiglu_backward(env.ctx, {.dout = dactivated,
+                            .gate = saved.gate_up.slice(1, 0, inner),
+                            .up = saved.gate_up.slice(1, inner, 2 * inner),
+                            .dgate = dgate_up.slice(1, 0, inner),
+                            .dup = dgate_up.slice(1, inner, 2 * inner)});
+  const View x = env.region.gather(saved.y2, s.gathered, stream, "mlp input");
+  const View dx = env.region.partial(s.norm_gradient, s.partial);
+  matmul(env.ctx, dgate_up, weights.gate_up, dx);
+  matmul(env.ctx, dgate_up, x, gradients.gate_up, kWeightGradient);
+  env.region.reduce(dx, s.norm_gradient, stream, "gradient of mlp input");
+  norm_backward(env, s.norm_gradient, saved.residual2, weights.post_norm, saved.rstd2, gradients.post_norm, gradient);
+}
+
+}  // namespace
+
+SavedLayer allocate_saved(Arena& arena, const LayerShape& shape, std::int64_t batch, std::int64_t sequence,
+                          std::int64_t local_tokens) {
+  const std::int64_t tokens = batch * sequence;
+  const auto f32 = [&](std::initializer_list<std::int64_t> dims) { return arena.allocate(DType::kF32, dims); };
+  SavedLayer saved;
+  saved.residual1 = f32({local_tokens, shape.hidden});
+  saved.rstd1 = f32({local_tokens});
+  saved.y1 = f32({local_tokens, shape.hidden});
+  saved.qkv = f32({tokens, shape.qkv_columns()});
+  if (shape.qk_norm) {
+    saved.qk_before_norm = f32({tokens, shape.query_columns() + shape.kv_columns()});
+    saved.q_rstd = f32({tokens, shape.heads});
+    saved.k_rstd = f32({tokens, shape.kv_heads});
+  }
+  saved.attention_out = f32({tokens, shape.query_columns()});
+  saved.lse = f32({batch, shape.heads, sequence});
+  saved.residual2 = f32({local_tokens, shape.hidden});
+  saved.rstd2 = f32({local_tokens});
+  saved.y2 = f32({local_tokens, shape.hidden});
+  saved.gate_up = f32({tokens, 2 * shape.intermediate});
+  saved.activated = f32({tokens, shape.intermediate});
+  return saved;
+}
+
+LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch, std::int64_t sequence,
+                              std::int64_t local_tokens, int num_threads) {
+  const std::int64_t tokens = batch * sequence;
+  const auto f32 = [&](std::int64_t rows, std::int64_t columns) {
+    return arena.allocate(DType::kF32, {rows, columns});
+  };
+  LayerScratch scratch;
+  const std::int64_t split_tokens = local_tokens == tokens ? 0 : tokens;  // unused where nothing is split
+  scratch.gathered = f32(split_tokens, shape.hidden);
+  scratch.gathered_gradient = f32(split_tokens, shape.hidden);
+  scratch.partial = f32(split_tokens, shape.hidden);
+  scratch.wide_gradient = f32(tokens, std::max(2 * shape.intermediate, shape.qkv_columns()));
+  scratch.narrow_gradient = f32(tokens, std::max(shape.intermediate, shape.query_columns()));
+  scratch.norm_gradient = f32(local_tokens, shape.hidden);
+  scratch.ones = f32(1, tokens);
+  const std::int64_t norm_bytes =
+      std::max(rms_norm_backward_workspace(local_tokens, shape.hidden),
+               rms_norm_backward_workspace(tokens * std::max(shape.heads, shape.kv_heads), shape.head_dim));
+  const std::int64_t attention_bytes = attention_backward_workspace_bytes(sequence, shape.head_dim, num_threads);
+  scratch.workspace = arena.allocate(DType::kU8, {std::max(norm_bytes, attention_bytes)});
+  return scratch;
+}
+
+void decoder_forward(const LayerEnvironment& env, const LayerTensors& weights, View residual, View delta,
+                     View delta_out, SavedLayer& saved, KvCache* cache) {
+  const LayerShape& shape = env.shape;
+  const Stream& stream = env.ctx.stream;
+  LayerScratch& s = env.scratch;
+
+  norm_forward(env, residual, delta, weights.input_norm, saved.residual1, saved.y1, saved.rstd1);
+  project_qkv(env, weights, env.region.gather(saved.y1, s.gathered, stream, "attention input"), saved.qkv);
+  if (shape.qk_norm) norm_queries_and_keys(env, weights, saved);
+  rope_apply(env.ctx, {.x = as_heads(saved.qkv, 0, shape.heads + shape.kv_heads, shape.head_dim),
+                       .positions = env.positions.reshape({env.positions.numel()}),
+                       .table = env.rope_table,
+                       .inverse = false});
+  const std::int64_t sequence = env.positions.size(1);
+  attention_forward(env.ctx, {.inputs = attention_inputs(env, saved, cache),
+                              .o = as_sequences(saved.attention_out, 0, shape.heads, shape.head_dim, sequence),
+                              .lse = saved.lse});
+  const View attention = env.region.partial(delta_out, s.partial);
+  matmul(env.ctx, saved.attention_out, weights.o, attention, kLinear);
+  env.region.reduce(attention, delta_out, stream, "attention output");
+
+  norm_forward(env, saved.residual1, delta_out, weights.post_norm, saved.residual2, saved.y2, saved.rstd2);
+  matmul(env.ctx, env.region.gather(saved.y2, s.gathered, stream, "mlp input"), weights.gate_up, saved.gate_up,
+         kLinear);
+  swiglu_forward(env.ctx, {.gate = saved.gate_up.slice(1, 0, shape.intermediate),
+                           .up = saved.gate_up.slice(1, shape.intermediate, 2 * shape.intermediate),
+                           .out = saved.activated});
+  const View mlp = env.region.partial(delta_out, s.partial);
+  matmul(env.ctx, saved.activated, weights.down, mlp, kLinear);
+  env.region.reduce(mlp, delta_out, stream, "mlp output");
+}
+
+void decoder_backward(const LayerEnvironment& env, const LayerTensors& weights, const LayerTensors& gradients,
+                      const SavedLayer& saved, View gradient) {
+  mlp_half_backward(env, weights, gradients, saved, gradient);
+  attention_half_backward(env, weights, gradients, saved, gradient);
+}
+
+}  // namespace terroir

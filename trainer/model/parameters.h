@@ -1,0 +1,85 @@
+// The parameters of one rank: which pieces of which logical tensors it holds, where they lie in flat buffers, and over
+// which ranks their gradients are summed. Checkpoints, the optimizer and export read this table and nothing else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/tensor/buffer.h"
+#include "parallel/mesh.h"
+#include "trainer/checkpoint/slice.h"
+
+namespace terroir {
+
+// Which ranks hold the same parameters, and therefore sum their gradients and share the optimizer state (ZeRO-1).
+enum class ReduceScope : std::uint8_t {
+  kData,           // split over tensor ranks: sum over data
+  kReplicated,     // every tensor rank holds it and computes the same gradient: sum over data
+  kTensorAndData,  // every tensor rank holds it, each with a partial gradient
+  kTied,           // embeddings shared by the first and last stage: sum over both and over data
+};
+
+// A piece of a logical tensor that this rank holds, in the box's row-major order without gaps.
+struct ParamPiece {
+  std::string name;
+  std::vector<std::int64_t> global_shape;
+  Box box;
+  std::int64_t offset = 0;  // elements from the start of its class's flat buffer
+};
+
+// Pieces of one class laid end to end, so that q, k and v (or gate and up) are one matrix to a GEMM.
+struct ParamBlock {
+  int param_class = 0;
+  int bucket = 0;
+  std::int64_t offset = 0;
+  std::int64_t numel = 0;
+  std::vector<ParamPiece> pieces;
+};
+
+// A contiguous part of a class's buffer that is reduced, updated and gathered as one message.
+struct ParamBucket {
+  std::int64_t begin = 0, end = 0;  // elements; the size is a multiple of 64 x the group's size
+  int num_blocks = 0;
+};
+
+struct ParamClass {
+  ReduceScope scope;
+  bool weight_decay = false;
+  bool counted = true;  // false: another rank owns the same values; norms and checkpoints skip this copy
+  Communicator* group = nullptr;
+  std::vector<ParamBucket> buckets;
+  Buffer params, grads;  // f32, `numel()` elements each; params is also the f32 master copy
+  std::int64_t numel() const { return buckets.empty() ? 0 : buckets.back().end; }
+  // This rank's shard of a bucket: what its optimizer updates.
+  Range shard(const ParamBucket& bucket) const;
+};
+
+// Built in reverse order of use, so that backward completes buckets from the front.
+class ParameterTable {
+ public:
+  // A block of `pieces` (name, global_shape, box filled in). Returns its index.
+  int add(ReduceScope scope, bool weight_decay, std::vector<ParamPiece> pieces);
+  // Places blocks in buckets of about `bucket_bytes`, makes the groups and, unless `plan_only`, allocates.
+  // Collective over the mesh.
+  void finish(Mesh& mesh, std::int64_t bucket_bytes, bool plan_only = false);
+
+  const std::vector<ParamBlock>& blocks() const { return blocks_; }
+  std::vector<ParamClass>& classes() { return classes_; }
+  const std::vector<ParamClass>& classes() const { return classes_; }
+
+  // The block's memory as [rows, columns], or [rows] when columns is 0.
+  View param(int block, std::int64_t columns) const;
+  View grad(int block, std::int64_t columns) const;
+
+ private:
+  View view_of(const Buffer& buffer, int block, std::int64_t columns) const;
+  std::vector<ParamBlock> blocks_;
+  std::vector<ParamClass> classes_;
+};
+
+// Fills this rank's part of every tensor: N(0, std) for matrices, 1 for norm weights, 0 for biases. A pure function of
+// (seed, tensor name, element): the same bits for every layout, machine and number of threads.
+void initialize_parameters(ParameterTable& table, std::uint64_t seed, double std, int num_threads);
+
+}  // namespace terroir

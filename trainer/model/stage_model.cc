@@ -1,0 +1,288 @@
+#include "trainer/model/stage_model.h"
+
+#include <algorithm>
+
+#include "kernels/embedding/embedding.h"
+#include "kernels/linear_cross_entropy/linear_cross_entropy.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rope/rope.h"
+#include "kernels/tensor/elementwise.h"
+#include "trainer/model/stage_memory.h"
+
+namespace terroir {
+namespace {
+
+TensorRegion make_region(Mesh& mesh, const StageOptions& options) {
+  return {mesh.group({Axis::kTensor}, Queue::kTensor), options.sequence_parallel,
+          options.micro_batch_size * options.sequence_length};
+}
+
+void copy_ids(const std::vector<std::int32_t>& from, View to) {
+  TERROIR_CHECK(static_cast<std::int64_t>(from.size()) == to.numel(), "a batch of {} ids for {}", from.size(),
+                to.describe());
+  std::copy(from.begin(), from.end(), to.data<std::int32_t>());
+}
+
+std::int64_t parameter_elements(const ParameterTable& table, bool shards_only) {
+  std::int64_t n = 0;
+  for (const ParamClass& c : table.classes())
+    for (const ParamBucket& bucket : c.buckets)
+      n += shards_only ? c.shard(bucket).size() : bucket.end - bucket.begin;
+  return n;
+}
+
+}  // namespace
+
+void LossSums::clear(int num_sources) {
+  const auto n = static_cast<std::size_t>(num_sources);
+  nll.assign(n, 0);
+  tokens.assign(n, 0);
+  bytes.assign(n, 0);
+}
+
+void fill_rope_table(const ModelConfig& config, View table) {
+  const RopeScalingConfig& from = config.rope_scaling;
+  RopeScaling scaling;
+  if (from.rope_type == "llama3")
+    scaling = {RopeScaling::Type::kLlama3, from.factor, from.low_freq_factor, from.high_freq_factor,
+               from.original_max_position_embeddings};
+  rope_table(rope_inverse_frequencies(config.rope_theta, config.head_dim, scaling), table);
+}
+
+StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, const StageOptions& options, Mesh& mesh,
+                       OpContext& ctx, std::span<const std::uint16_t> token_bytes)
+    : config_(config),
+      options_(options),
+      ctx_(ctx),
+      region_(make_region(mesh, options)),
+      token_bytes_(token_bytes),
+      parameters_(make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes)),
+      memory_(std::make_unique<Memory>()) {
+  const auto lay_out = [&] { memory_->lay_out(config_, parameters_, options_, region_, ctx_.num_threads); };
+  lay_out();
+  memory_->slots.reserve();
+  memory_->scratch_arena.reserve();
+  lay_out();
+  fill(ctx_, memory_->scratch.ones, 1);
+  fill_rope_table(config_, memory_->rope_table);
+  sums_.clear(options.num_sources);
+}
+
+StageModel::~StageModel() = default;
+
+StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layout, const StageOptions& options,
+                             Mesh& mesh, int num_threads) {
+  const TensorRegion region = make_region(mesh, options);
+  const StageParameters parameters =
+      make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes, true);
+  Memory memory;
+  memory.lay_out(config, parameters, options, region, num_threads);
+  const std::int64_t all = parameter_elements(parameters.table, false);
+  return {.parameters = all * 4,
+          .gradients = all * 4,
+          .optimizer_state = parameter_elements(parameters.table, true) * 8,
+          .activations = memory.slots.peak_bytes(),
+          .scratch = memory.scratch_arena.peak_bytes()};
+}
+
+ConstView StageModel::token_losses(int slot) const { return memory_->slot[static_cast<std::size_t>(slot)].losses; }
+
+void StageModel::begin(bool training, int num_micro_batches, std::function<const SampleBatch&()> next_batch,
+                       std::function<void(int)> gradient_ready) {
+  training_ = training;
+  num_micro_batches_ = num_micro_batches;
+  next_batch_ = std::move(next_batch);
+  gradient_ready_ = std::move(gradient_ready);
+  sums_.clear(options_.num_sources);
+  if (!training) return;
+  for (ParamClass& c : parameters_.table.classes())
+    fill(ctx_, c.grads.view(DType::kF32, {c.numel()}), 0);
+}
+
+LayerEnvironment StageModel::environment(const Slot& slot) {
+  return {ctx_, parameters_.shape, region_, memory_->scratch, memory_->rope_table, slot.positions, slot.documents};
+}
+
+void StageModel::load_batch(Slot& slot) {
+  const SampleBatch& batch = next_batch_();
+  copy_ids(batch.tokens, slot.tokens);
+  copy_ids(batch.targets, slot.targets);
+  copy_ids(batch.positions, slot.positions);
+  copy_ids(batch.documents, slot.documents);
+  slot.source = batch.source;
+}
+
+void StageModel::embed(Slot& slot) {
+  const View out = region_.partial(slot.input, memory_->scratch.partial);
+  embedding_forward(ctx_, {.ids = slot.tokens,
+                           .table = parameters_.weights.embedding,
+                           .vocab_begin = parameters_.vocab.begin,
+                           .out = out});
+  region_.reduce(out, slot.input, ctx_.stream, "embeddings");
+}
+
+// Leaves the stage's result in slot.output, or on the last stage normed in slot.final_*.
+void StageModel::run_layers(Slot& slot) {
+  const LayerEnvironment env = environment(slot);
+  View residual = slot.input, delta;
+  for (std::size_t i = 0; i < parameters_.weights.layers.size(); ++i) {
+    SavedLayer& saved = options_.recompute ? memory_->recomputed : slot.layers[i];
+    if (options_.recompute && i > 0) {  // the layer's input must be one tensor to start from again
+      add(ctx_, residual, delta, slot.layer_inputs[i]);
+      residual = slot.layer_inputs[i];
+      delta = View();
+    }
+    decoder_forward(env, parameters_.weights.layers[i], residual, delta, memory_->delta, saved);
+    residual = saved.residual2;
+    delta = memory_->delta;
+  }
+  if (!parameters_.layout.has_head) {
+    if (delta)
+      add(ctx_, residual, delta, slot.output);
+    else
+      copy(ctx_, residual, slot.output);
+    return;
+  }
+  if (!delta) slot.final_residual = residual;
+  rms_norm_forward(ctx_, {.x = residual,
+                          .delta = delta,
+                          .weight = parameters_.weights.final_norm,
+                          .eps = parameters_.shape.eps,
+                          .residual_out = delta ? slot.final_residual : View(),
+                          .y = slot.final_normed,
+                          .rstd = slot.final_rstd});
+}
+
+void StageModel::head_forward(Slot& slot) {
+  const View x = region_.gather(slot.final_normed, memory_->scratch.gathered, ctx_.stream, "final norm");
+  const View dx = region_.partial(slot.head_gradient, memory_->scratch.partial);
+  // Merges the softmax statistics of a chunk over the ranks that share the vocabulary.
+  const auto exchange = [](void* user, const View& statistics) {
+    auto& self = *static_cast<StageModel*>(user);
+    const View all = self.memory_->vocab_statistics.reshape({self.memory_->vocab_statistics.numel()})
+                         .slice(0, 0, self.region_.size() * statistics.numel())
+                         .reshape({self.region_.size(), 3, statistics.size(1)});
+    self.region_.group()
+        .all_gather(statistics.reshape({1, 3, statistics.size(1)}), all, self.ctx_.stream, "loss statistics")
+        .wait();
+    merge_vocab_statistics(all, statistics);
+  };
+  LinearCrossEntropyArgs args{.x = x,
+                              .w = parameters_.weights.head,
+                              .targets = slot.targets,
+                              .vocab_begin = parameters_.vocab.begin,
+                              .loss = slot.losses,
+                              .workspace = memory_->head_workspace};
+  if (region_.size() > 1) args.exchange = {exchange, this};
+  if (training_) {
+    args.grad_scale = options_.loss_scale;
+    args.dx = dx;
+    args.dw = parameters_.gradients.head;
+  }
+  linear_cross_entropy(ctx_, args);
+  if (training_) region_.reduce(dx, slot.head_gradient, ctx_.stream, "gradient of final norm");
+  sum_losses(slot);
+}
+
+void StageModel::sum_losses(const Slot& slot) {
+  const float* loss = slot.losses.data<float>();
+  const std::int32_t* target = slot.targets.data<std::int32_t>();
+  for (std::int64_t b = 0; b < options_.micro_batch_size; ++b) {
+    const auto source = static_cast<std::size_t>(slot.source[static_cast<std::size_t>(b)]);
+    double nll = 0, tokens = 0, bytes = 0;
+    for (std::int64_t t = b * options_.sequence_length; t < (b + 1) * options_.sequence_length; ++t) {
+      if (target[t] < 0) continue;
+      nll += loss[t];
+      tokens += 1;
+      if (!token_bytes_.empty()) bytes += token_bytes_[static_cast<std::size_t>(target[t])];
+    }
+    sums_.nll[source] += nll;
+    sums_.tokens[source] += tokens;
+    sums_.bytes[source] += bytes;
+  }
+}
+
+void StageModel::forward(const Action& action) {
+  Slot& slot = memory_->slot[static_cast<std::size_t>(action.slot)];
+  load_batch(slot);
+  if (parameters_.layout.has_embedding) embed(slot);
+  run_layers(slot);
+  if (parameters_.layout.has_head) head_forward(slot);
+}
+
+void StageModel::head_backward(Slot& slot, View gradient) {
+  rms_norm_backward(ctx_, {.dy = slot.head_gradient,
+                           .dresidual = {},
+                           .residual = slot.final_residual,
+                           .weight = parameters_.weights.final_norm,
+                           .rstd = slot.final_rstd,
+                           .dx = gradient,
+                           .dweight = parameters_.gradients.final_norm,
+                           .workspace = memory_->norm_workspace});
+  ready(parameters_.final_norm_block);
+  if (parameters_.head_block != parameters_.embedding_block) ready(parameters_.head_block);
+}
+
+void StageModel::embedding_backward(Slot& slot, View gradient) {
+  const View dout = region_.gather(gradient, memory_->scratch.gathered_gradient, ctx_.stream, "gradient of embeddings");
+  terroir::embedding_backward(ctx_, {.ids = slot.tokens,
+                                     .dout = dout,
+                                     .vocab_begin = parameters_.vocab.begin,
+                                     .dtable = parameters_.gradients.embedding});
+  ready(parameters_.embedding_block);
+}
+
+void StageModel::backward(const Action& action) {
+  Slot& slot = memory_->slot[static_cast<std::size_t>(action.slot)];
+  last_micro_batch_ = action.micro_batch == num_micro_batches_ - 1;
+  const LayerEnvironment env = environment(slot);
+  const View gradient = slot.gradient;
+  if (parameters_.layout.has_head) head_backward(slot, gradient);
+  for (std::size_t i = parameters_.weights.layers.size(); i-- > 0;) {
+    const LayerTensors& weights = parameters_.weights.layers[i];
+    if (options_.recompute)
+      decoder_forward(env, weights, slot.layer_inputs[i], View(), memory_->delta, memory_->recomputed);
+    decoder_backward(env, weights, parameters_.gradients.layers[i],
+                     options_.recompute ? memory_->recomputed : slot.layers[i], gradient);
+    ready(parameters_.layer_blocks[i]);
+  }
+  if (parameters_.layout.has_embedding) embedding_backward(slot, gradient);
+}
+
+void StageModel::backward_input(const Action&) {
+  TERROIR_CHECK(false, "this stage runs whole backward actions only");
+}
+void StageModel::backward_weight(const Action&) {
+  TERROIR_CHECK(false, "this stage runs whole backward actions only");
+}
+
+void StageModel::reduce_grads(const Action&) {
+  if (on_reduce_grads) on_reduce_grads();
+}
+
+View StageModel::activation_in(const Action& action) {
+  return parameters_.layout.has_embedding ? View() : memory_->slot[static_cast<std::size_t>(action.slot)].input;
+}
+View StageModel::activation_out(const Action& action) {
+  return memory_->slot[static_cast<std::size_t>(action.slot)].output;
+}
+View StageModel::gradient_in(const Action& action) {
+  return parameters_.layout.has_head ? View() : memory_->slot[static_cast<std::size_t>(action.slot)].gradient;
+}
+View StageModel::gradient_out(const Action& action) {
+  return parameters_.layout.has_embedding ? View() : memory_->slot[static_cast<std::size_t>(action.slot)].gradient;
+}
+
+void StageModel::ready(int block) {
+  if (last_micro_batch_ && gradient_ready_) gradient_ready_(block);
+}
+void StageModel::ready(const LayerBlocks& blocks) {
+  for (const int block : {blocks.down, blocks.gate_up, blocks.post_norm, blocks.o}) ready(block);
+  for (const int block : {blocks.q_norm, blocks.k_norm})
+    if (block >= 0) ready(block);
+  for (const int block : blocks.qkv_bias) ready(block);
+  for (const int block : blocks.qkv) ready(block);
+  ready(blocks.input_norm);
+}
+
+}  // namespace terroir

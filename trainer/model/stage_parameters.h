@@ -1,0 +1,43 @@
+// The parameters of one pipeline stage: built once per rank, seen by the model as named views.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "trainer/model/decoder_layer.h"
+
+namespace terroir {
+
+// Which part of the model a pipeline stage computes.
+struct StageLayout {
+  std::int64_t first_layer = 0, last_layer = 0;  // [first, last), global numbers
+  bool has_embedding = true, has_head = true;
+};
+// `layers_per_stage`: empty divides the layers as evenly as possible.
+StageLayout stage_layout(const ModelConfig& config, int num_stages, int stage,
+                         std::span<const std::int64_t> layers_per_stage);
+
+// Weights, or gradients.
+struct StageTensors {
+  View embedding;                    // [V, H], rows of this tensor rank's part of the vocabulary
+  std::vector<LayerTensors> layers;
+  View final_norm;                   // [H]
+  View head;                         // [V, H]; the embedding itself if tied and on the same stage
+};
+
+struct StageParameters {
+  StageLayout layout;
+  LayerShape shape;
+  Range vocab;  // this tensor rank's rows of the vocabulary
+  ParameterTable table;
+  // Blocks, for who wants to know which gradients are complete.
+  int embedding_block = -1, final_norm_block = -1, head_block = -1;
+  std::vector<LayerBlocks> layer_blocks;
+  StageTensors weights, gradients;
+};
+
+// Collective over the mesh. With `plan_only` the table has sizes but no memory, and there are no views.
+StageParameters make_stage_parameters(const ModelConfig& config, const StageLayout& layout, Mesh& mesh,
+                                      bool sequence_parallel, std::int64_t bucket_bytes, bool plan_only = false);
+
+}  // namespace terroir

@@ -1,0 +1,36 @@
+// Sums gradients over the ranks that hold the same parameters, bucket by bucket, while backward still runs.
+#pragma once
+
+#include <vector>
+
+#include "trainer/model/parameters.h"
+
+namespace terroir {
+
+// After finish(), each rank's shard of every bucket (ParamClass::shard) holds the sum; the rest of the gradient buffer
+// is unspecified (ZeRO-1).
+class GradientReducer {
+ public:
+  GradientReducer(ParameterTable& table, const Stream& stream);
+
+  // A block's gradient is complete on this rank. The bucket that it completes is enqueued at once; buckets of tied
+  // embeddings wait for finish(), since the other stage may be far behind.
+  // Collective over the bucket's group: every member completes its buckets in the same order.
+  void ready(int block);
+  // Enqueues what is left and waits for all. Must follow ready() of every block.
+  void finish();
+
+ private:
+  struct Bucket {
+    int blocks_missing = 0;
+    bool enqueued = false;
+    Work work;
+  };
+  void enqueue(int param_class, int bucket);
+
+  ParameterTable& table_;
+  const Stream& stream_;
+  std::vector<std::vector<Bucket>> buckets_;  // [class][bucket]
+};
+
+}  // namespace terroir

@@ -1,0 +1,79 @@
+// The model on this rank and how it takes a step: what training, evaluation, checkpoints and layout tests share.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "parallel/mesh.h"
+#include "trainer/checkpoint/slice.h"
+#include "trainer/config/config.h"
+#include "trainer/model/stage_model.h"
+#include "trainer/optimizer/gradient_reducer.h"
+#include "trainer/optimizer/zero_adamw.h"
+
+namespace terroir {
+
+struct StepResult {
+  LossSums sums;         // of the global batch, by source; the same on all ranks
+  double grad_norm = 0;  // of the mean loss's gradient, before clipping
+  double learning_rate = 0;
+  bool nonfinite = false;  // loss or gradient is NaN or infinite: nothing was updated
+  bool signalled = false;  // some rank passed `signalled`
+  double loss() const;     // nats a target token; NaN without targets
+};
+
+class Engine {
+ public:
+  // Plans and allocates; parameters are zero until initialize(), or loaded through slices(). Collective over the mesh.
+  Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const std::uint16_t> token_bytes, int num_sources);
+
+  // The memory of this rank, before allocating it. Throws UserError where the layout does not fit the model.
+  // Collective over the mesh.
+  static StageMemory plan(const Config& config, Mesh& mesh, int num_threads);
+
+  // Weights from the configured seed.
+  void initialize();
+
+  // One optimizer step (0-based number `step`) on this data rank's micro-batches, which `next_batch` gives in order.
+  // `before_update` runs when the gradients are reduced. Collective over the mesh.
+  StepResult train_step(std::int64_t step, const std::function<const SampleBatch&()>& next_batch,
+                        bool signalled = false, const std::function<void()>& before_update = {});
+
+  // Sums of losses over `num_micro_batches` of this data rank (0 is allowed), by source, over all ranks; nothing is
+  // updated. `each_micro_batch(token losses [T])` is called on the last stage. Collective over the mesh.
+  LossSums evaluate(int num_micro_batches, const std::function<const SampleBatch&()>& next_batch,
+                    const std::function<void(ConstView)>& each_micro_batch = {});
+
+  // Micro-batches of one step on this data rank.
+  int num_micro_batches() const { return num_micro_batches_; }
+
+  // This rank's part of the state, as pieces of logical tensors. `owned_only`: without copies that another rank owns
+  // (what a checkpoint stores); otherwise all that this rank must load before synchronize().
+  std::vector<StateSlice> slices(bool owned_only, bool with_optimizer_state);
+  // This rank's part of the reduced gradients (state "gradient"), valid in before_update. Gradients are of the sum of
+  // token losses times loss_scale().
+  std::vector<StateSlice> gradient_slices();
+  // After loading slices: every rank gets every parameter it needs. Collective over the mesh.
+  void synchronize() { optimizer_->gather_parameters(); }
+
+  double loss_scale() const;
+  StageModel& model() { return *model_; }
+
+ private:
+  LossSums all_reduce(const LossSums& mine, std::span<double> extra);
+  template <class Emit>
+  void for_each_owned_piece(bool owned_only, Emit emit);
+
+  const Config& config_;
+  Mesh& mesh_;
+  OpContext& ctx_;
+  int num_sources_;
+  int num_micro_batches_;
+  Schedule schedule_;
+  std::unique_ptr<StageModel> model_;
+  std::unique_ptr<ZeroAdamW> optimizer_;
+};
+
+}  // namespace terroir
