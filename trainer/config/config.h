@@ -1,4 +1,7 @@
-// Everything an experiment can say, as plain structs with defaults: one per section of the YAML file.
+// Everything an experiment can say, as plain structs with defaults: one per section of the YAML file. What
+// each key accepts is said once, in trainer/config/schema.cc; docs/configuration.md is generated from there.
+// A Config that load_config() returned is valid and resolved: no field holds a placeholder except
+// model.vocab_size.
 #pragma once
 
 #include <cstdint>
@@ -11,25 +14,29 @@
 namespace terroir {
 
 struct RunSection {
-  std::string name;         // required; the run folder is dir/name
+  std::string name;  // required; the run folder is dir/name
   std::string dir = "runs";
   std::uint64_t seed = 1234;
+  bool operator==(const RunSection&) const = default;
 };
 
 struct DataSourceSection {
   std::string shards;    // glob of .h5 files
   std::string language;  // optional: recorded in reports
   std::string license;
+  bool operator==(const DataSourceSection&) const = default;
 };
 
 struct DataStageSection {
   std::map<std::string, double> sources;  // name -> weight, normalized over the stage
+  bool operator==(const DataStageSection&) const = default;
 };
 
 struct DataSection {
   std::int64_t sequence_length = 256;
   std::vector<DataStageSection> stages;  // one for now
   std::map<std::string, DataSourceSection> sources;
+  bool operator==(const DataSection&) const = default;
 };
 
 struct ParallelSection {
@@ -37,17 +44,19 @@ struct ParallelSection {
   std::string schedule = "1f1b";
   int zero = 1;
   bool sequence_parallel = true;
-  double timeout_s = 600;              // of one collective; then every rank ends with exit 7
-  double bucket_mib = 25;              // gradients are reduced in buckets of about this size
+  double timeout_s = 600;                      // of one collective; then every rank ends with exit 7
+  double bucket_mib = 25;                      // gradients are reduced in buckets of about this size
   std::vector<std::int64_t> layers_per_stage;  // empty: as even as possible
+  bool operator==(const ParallelSection&) const = default;
 };
 
 struct TrainSection {
-  std::int64_t steps = 0;  // required
+  std::int64_t steps = 0;               // required
   std::int64_t global_batch_size = 32;  // sequences
   std::int64_t micro_batch_size = 4;
   std::string recompute = "none";  // none | full
   std::int64_t threads = 0;        // per rank; 0: affinity mask / ranks that share it
+  bool operator==(const TrainSection&) const = default;
 };
 
 struct OptimizerSection {
@@ -57,6 +66,7 @@ struct OptimizerSection {
   double eps = 1e-8;
   double weight_decay = 0.1;
   double grad_clip = 1.0;  // global norm; 0: off
+  bool operator==(const OptimizerSection&) const = default;
 };
 
 struct ScheduleSection {
@@ -64,17 +74,20 @@ struct ScheduleSection {
   std::int64_t warmup_steps = 0;
   std::int64_t decay_steps = 0;  // wsd: the last steps; cosine: decays over all steps after the warm-up
   double final_lr = 0.1;         // as a share of lr
+  bool operator==(const ScheduleSection&) const = default;
 };
 
 struct CheckpointSection {
-  std::int64_t every = 100;   // steps; 0: only at the end
-  std::int64_t keep_last = 2;  // 0: all
+  std::int64_t every = 100;     // steps; 0: only at the end
+  std::int64_t keep_last = 2;   // 0: all
   std::string resume = "auto";  // auto | never
+  bool operator==(const CheckpointSection&) const = default;
 };
 
 struct EvalSection {
-  std::int64_t every = 0;       // steps; 0: only at the end
+  std::int64_t every = 0;         // steps; 0: only at the end
   std::int64_t max_samples = 64;  // held-out windows per source
+  bool operator==(const EvalSection&) const = default;
 };
 
 struct Config {
@@ -90,7 +103,9 @@ struct Config {
   ScheduleSection schedule;
   CheckpointSection checkpoint;
   EvalSection eval;
-  bool vocab_size_from_tokenizer = true;  // model.vocab_size: from_tokenizer
+  // model.vocab_size: from_tokenizer. Who opens the tokenizer sets model.vocab_size and clears this.
+  bool vocab_size_from_tokenizer = true;
+  bool operator==(const Config&) const = default;
 };
 
 }  // namespace terroir
