@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "kernels/adamw/adamw.h"
+#include "kernels/attention/attention.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -20,6 +21,9 @@ constexpr OpTable kCpuOps = {
     .scale = cpu::scale,
     .fill = cpu::fill,
     .matmul = cpu::matmul,
+    .attention_forward = cpu::attention_forward,
+    .attention_backward = cpu::attention_backward,
+    .attention_merge = cpu::attention_merge,
     .embedding_forward = cpu::embedding_forward,
     .embedding_backward = cpu::embedding_backward,
     .rms_norm_forward = cpu::rms_norm_forward,

@@ -11,6 +11,9 @@ namespace terroir {
 struct OpContext;
 struct AdamWArgs;
 struct AddArgs;
+struct AttentionBackwardArgs;
+struct AttentionForwardArgs;
+struct AttentionMergeArgs;
 struct CopyArgs;
 struct EmbeddingBackwardArgs;
 struct EmbeddingForwardArgs;
@@ -34,6 +37,9 @@ struct OpTable {
   OpFunction<ScaleArgs> scale;
   OpFunction<FillArgs> fill;
   OpFunction<MatmulArgs> matmul;
+  OpFunction<AttentionForwardArgs> attention_forward;
+  OpFunction<AttentionBackwardArgs> attention_backward;
+  OpFunction<AttentionMergeArgs> attention_merge;
   OpFunction<EmbeddingForwardArgs> embedding_forward;
   OpFunction<EmbeddingBackwardArgs> embedding_backward;
   OpFunction<RmsNormForwardArgs> rms_norm_forward;
