@@ -38,6 +38,7 @@ class StrictHandler : public nlohmann::json_sax<Json> {
   bool end_object() override { return pop(); }
   bool end_array() override { return pop(); }
   bool key(string_t& name) override {
+    key_.clear();
     if (stack_.back()->contains(name)) fail("duplicate key \"" + name + "\"");
     key_ = std::move(name);
     return true;
@@ -54,7 +55,9 @@ class StrictHandler : public nlohmann::json_sax<Json> {
   [[noreturn]] void fail(const std::string& message) {
     std::string path;
     for (const std::string& part : path_)
-      if (!part.empty()) path += (path.empty() ? "" : ".") + part;
+      if (!part.empty()) path += part + '.';
+    path += key_;  // the member whose value is being read; empty inside an array and at a key
+    if (path.ends_with('.')) path.pop_back();
     throw UserError(exit_code_, Place{file_, first_line_ > 1 ? first_line_ : 0, 0, path}, message);
   }
   bool add(Json value) {
@@ -85,6 +88,7 @@ class StrictHandler : public nlohmann::json_sax<Json> {
   bool pop() {
     stack_.pop_back();
     path_.pop_back();
+    key_.clear();
     return true;
   }
 
