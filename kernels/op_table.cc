@@ -4,6 +4,7 @@
 #include "kernels/adamw/adamw.h"
 #include "kernels/attention/attention.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
@@ -24,6 +25,7 @@ constexpr OpTable kCpuOps = {
     .attention_forward = cpu::attention_forward,
     .attention_backward = cpu::attention_backward,
     .attention_merge = cpu::attention_merge,
+    .linear_cross_entropy = cpu::linear_cross_entropy,
     .embedding_forward = cpu::embedding_forward,
     .embedding_backward = cpu::embedding_backward,
     .rms_norm_forward = cpu::rms_norm_forward,

@@ -18,6 +18,7 @@ struct CopyArgs;
 struct EmbeddingBackwardArgs;
 struct EmbeddingForwardArgs;
 struct FillArgs;
+struct LinearCrossEntropyArgs;
 struct MatmulArgs;
 struct RmsNormBackwardArgs;
 struct RmsNormForwardArgs;
@@ -40,6 +41,7 @@ struct OpTable {
   OpFunction<AttentionForwardArgs> attention_forward;
   OpFunction<AttentionBackwardArgs> attention_backward;
   OpFunction<AttentionMergeArgs> attention_merge;
+  OpFunction<LinearCrossEntropyArgs> linear_cross_entropy;
   OpFunction<EmbeddingForwardArgs> embedding_forward;
   OpFunction<EmbeddingBackwardArgs> embedding_backward;
   OpFunction<RmsNormForwardArgs> rms_norm_forward;

@@ -19,7 +19,8 @@
 // All f32 except positions and documents, which are i32. Views may be strided (pieces of a fused QKV
 // activation, a cache). Outputs share no memory with inputs or each other. Results do not depend on
 // ctx.num_threads and are the same on every run. Wrong shapes, dtypes or devices throw ContractError before
-// anything is written. NaN in an input that is visible to a query reaches that query's output.
+// anything is written. NaN in what a query sees reaches its output; keys and values it does not see must be
+// finite if they lie among keys that other queries see (0 times NaN is NaN).
 #pragma once
 
 #include "kernels/tensor/op_context.h"

@@ -1,0 +1,347 @@
+#include "kernels/linear_cross_entropy/linear_cross_entropy.h"
+
+#include <barrier>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "tests/kernels/numeric_gradient.h"
+#include "tests/kernels/test_tensor.h"
+
+namespace terroir::test {
+namespace {
+
+constexpr double kTolerance = 3e-6;
+
+// The whole problem in f64, from the definition. x [T, H], w [V, H].
+struct Reference {
+  std::int64_t hidden_size;
+  std::vector<double> x, w;
+  std::vector<std::int32_t> targets;
+  double grad_scale;
+  std::vector<double> loss, dx, dw;
+
+  std::int64_t vocab_size() const { return static_cast<std::int64_t>(w.size()) / hidden_size; }
+
+  double logit(std::int64_t token, std::int64_t v) const {
+    double sum = 0;
+    for (std::int64_t i = 0; i < hidden_size; ++i) sum += x[token * hidden_size + i] * w[v * hidden_size + i];
+    return sum;
+  }
+
+  void compute() {
+    loss.assign(targets.size(), 0);
+    dx.assign(x.size(), 0);
+    dw.assign(w.size(), 0);
+    for (std::int64_t token = 0; token < static_cast<std::int64_t>(targets.size()); ++token)
+      if (targets[token] != kIgnoredTarget) compute_token(token);
+  }
+
+ private:
+  void compute_token(std::int64_t token) {
+    double max = -INFINITY, sum = 0;
+    for (std::int64_t v = 0; v < vocab_size(); ++v) max = std::max(max, logit(token, v));
+    for (std::int64_t v = 0; v < vocab_size(); ++v) sum += std::exp(logit(token, v) - max);
+    loss[token] = std::log(sum) + max - logit(token, targets[token]);
+    for (std::int64_t v = 0; v < vocab_size(); ++v) {
+      const double p = std::exp(logit(token, v) - max) / sum;
+      const double gradient = grad_scale * (p - (v == targets[token] ? 1 : 0));
+      for (std::int64_t i = 0; i < hidden_size; ++i) {
+        dx[token * hidden_size + i] += gradient * w[v * hidden_size + i];
+        dw[v * hidden_size + i] += gradient * x[token * hidden_size + i];
+      }
+    }
+  }
+};
+
+struct Sizes {
+  std::int64_t tokens, hidden_size, vocab_size, chunk_tokens;
+};
+
+// Every fifth token ignored, the others' targets spread over the vocabulary, some of them shared.
+std::vector<std::int32_t> make_targets(const Sizes& sizes) {
+  std::vector<std::int32_t> targets;
+  for (std::int64_t token = 0; token < sizes.tokens; ++token)
+    targets.push_back(token % 5 == 4 ? kIgnoredTarget
+                                     : static_cast<std::int32_t>(token * 7 % sizes.vocab_size));
+  return targets;
+}
+
+struct Problem {
+  Sizes sizes;
+  Tensor x, w;
+  std::vector<std::int32_t> target_values;
+  IntTensor targets;
+  Reference reference;
+
+  explicit Problem(const Sizes& s, float w_scale = 1)
+      : sizes(s),
+        x({s.tokens, s.hidden_size}, 3),
+        w({s.vocab_size, s.hidden_size}, 5),
+        target_values(make_targets(s)),
+        targets({s.tokens}, target_values) {
+    x.randomize(1, 2);
+    w.randomize(2, w_scale);
+    reference = {s.hidden_size, values(x), values(w), target_values, 0.25, {}, {}, {}};
+    reference.compute();
+  }
+
+  Workspace workspace() const {
+    return Workspace(
+        linear_cross_entropy_workspace_bytes(sizes.chunk_tokens, sizes.vocab_size, sizes.hidden_size));
+  }
+};
+
+LinearCrossEntropyArgs arguments(const Problem& problem, const View& loss, const View& dx, const View& dw,
+                                 const View& workspace) {
+  return {.x = problem.x.view(),
+          .w = problem.w.view(),
+          .targets = problem.targets,
+          .loss = loss,
+          .dx = dx,
+          .dw = dw,
+          .workspace = workspace,
+          .chunk_tokens = problem.sizes.chunk_tokens,
+          .grad_scale = 0.25F};
+}
+
+class LinearCrossEntropyOf : public testing::TestWithParam<Sizes> {};
+
+TEST_P(LinearCrossEntropyOf, LossAndGradientsEqualTheReference) {
+  const Problem problem(GetParam());
+  const Sizes& sizes = problem.sizes;
+  Tensor loss({sizes.tokens}), dx({sizes.tokens, sizes.hidden_size}, 2),
+      dw({sizes.vocab_size, sizes.hidden_size}, 4);
+  std::vector<double> want_dw = values(dw.randomize(3));
+  for (std::size_t i = 0; i < want_dw.size(); ++i) want_dw[i] += problem.reference.dw[i];
+  const Workspace workspace = problem.workspace();
+  OpContext ctx = context(2);
+  linear_cross_entropy(ctx, arguments(problem, loss, dx, dw, workspace));
+  expect_close(loss, problem.reference.loss, kTolerance, "loss");
+  expect_close(dx, problem.reference.dx, kTolerance, "dx");
+  expect_close(dw, want_dw, kTolerance, "dw");
+  EXPECT_TRUE(dx.gaps_untouched() && dw.gaps_untouched());
+}
+
+TEST_P(LinearCrossEntropyOf, LossAloneIsTheSame) {
+  const Problem problem(GetParam());
+  Tensor loss({problem.sizes.tokens});
+  const Workspace workspace = problem.workspace();
+  OpContext ctx = context(2);
+  linear_cross_entropy(ctx, arguments(problem, loss, {}, {}, workspace));
+  expect_close(loss, problem.reference.loss, kTolerance, "loss");
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, LinearCrossEntropyOf,
+                         testing::Values(Sizes{1, 1, 1, 1}, Sizes{1, 8, 2, 1}, Sizes{7, 5, 13, 3},
+                                         Sizes{40, 24, 100, 16}, Sizes{33, 40, 257, 64},
+                                         Sizes{12, 130, 48, 5}));
+
+TEST(LinearCrossEntropy, ReferenceGradientsEqualCentralDifferences) {
+  const Problem problem({6, 3, 5, 6});
+  const Reference& reference = problem.reference;
+  const auto loss = [](Reference r) {
+    r.compute();
+    double sum = 0;
+    for (const double value : r.loss) sum += r.grad_scale * value;
+    return sum;
+  };
+  const auto check = [&](std::vector<double> Reference::*input, const std::vector<double>& gradient) {
+    const std::vector<double> numeric =
+        numeric_gradient(reference.*input, [&](const std::vector<double>& values) {
+          Reference moved = reference;
+          moved.*input = values;
+          return loss(moved);
+        });
+    for (std::size_t i = 0; i < numeric.size(); ++i) EXPECT_NEAR(numeric[i], gradient[i], 1e-8);
+  };
+  check(&Reference::x, reference.dx);
+  check(&Reference::w, reference.dw);
+}
+
+TEST(LinearCrossEntropy, LogitsOfAnySizeStayFinite) {
+  const Problem problem({20, 16, 90, 8}, 300);  // logits of several thousand
+  Tensor loss({20}), dx({20, 16}), dw({90, 16});
+  dw.randomize(1, 0);
+  const Workspace workspace = problem.workspace();
+  OpContext ctx = context();
+  linear_cross_entropy(ctx, arguments(problem, loss, dx, dw, workspace));
+  expect_close(loss, problem.reference.loss, 1e-6, "loss");
+  for (const double value : values(dx)) ASSERT_TRUE(std::isfinite(value));
+  for (const double value : values(dw)) ASSERT_TRUE(std::isfinite(value));
+}
+
+TEST(LinearCrossEntropy, NanReachesTheLossOfItsTokenOnly) {
+  const Problem problem({10, 4, 20, 10});
+  problem.x.view().slice(0, 2, 3).data<float>()[1] = NAN;
+  problem.x.view().slice(0, 4, 5).data<float>()[1] = NAN;  // an ignored token
+  Tensor loss({10}), dx({10, 4}), dw({20, 4});
+  dw.randomize(1, 0);
+  const Workspace workspace = problem.workspace();
+  OpContext ctx = context();
+  linear_cross_entropy(ctx, arguments(problem, loss, {}, {}, workspace));
+  for (std::int64_t token = 0; token < 10; ++token)
+    EXPECT_EQ(std::isnan(loss.view().data<float>()[token]), token == 2) << token;
+}
+
+TEST(LinearCrossEntropy, NanInAnIgnoredTokenReachesNoGradient) {
+  const Problem problem({10, 4, 20, 10});
+  problem.x.view().slice(0, 4, 5).data<float>()[1] = NAN;  // token 4 is ignored
+  Tensor loss({10}), dx({10, 4}), dw({20, 4});
+  dw.randomize(1, 0);
+  const Workspace workspace = problem.workspace();
+  OpContext ctx = context();
+  linear_cross_entropy(ctx, arguments(problem, loss, dx, dw, workspace));
+  expect_close(dx, problem.reference.dx, kTolerance, "dx");
+  expect_close(dw, problem.reference.dw, kTolerance, "dw");
+}
+
+TEST(LinearCrossEntropy, ATargetOfNoRankGivesInfiniteLoss) {
+  const Problem problem({1, 4, 20, 1});
+  const IntTensor beyond({1}, {20});
+  Tensor loss({1});
+  const Workspace workspace = problem.workspace();
+  LinearCrossEntropyArgs args = arguments(problem, loss, {}, {}, workspace);
+  args.targets = beyond;
+  OpContext ctx = context();
+  linear_cross_entropy(ctx, args);
+  expect_close(loss, {INFINITY}, 0, "loss");
+}
+
+// Ranks as threads: each deposits its statistics, waits for the others and merges all of them.
+struct Exchange {
+  explicit Exchange(std::int64_t num_ranks) : ranks(num_ranks), barrier(num_ranks) {}
+  std::int64_t ranks;
+  std::barrier<> barrier;
+  std::vector<float> gathered;
+
+  void merge(std::int64_t rank, const View& statistics) {
+    if (rank == 0) gathered.resize(static_cast<std::size_t>(ranks * statistics.numel()));
+    barrier.arrive_and_wait();
+    std::memcpy(gathered.data() + rank * statistics.numel(), statistics.raw(),
+                static_cast<std::size_t>(statistics.bytes()));
+    barrier.arrive_and_wait();
+    merge_vocab_statistics(ConstView(gathered.data(), DType::kF32, {ranks, 3, statistics.size(1)}),
+                           statistics);
+    barrier.arrive_and_wait();
+  }
+};
+struct Rank {
+  Exchange* exchange;
+  std::int64_t rank;
+  static void merge(void* self, const View& statistics) {
+    const auto* rank = static_cast<const Rank*>(self);
+    rank->exchange->merge(rank->rank, statistics);
+  }
+};
+
+// Splits the vocabulary at `cuts`; returns every rank's share of dx, and writes loss and dw.
+void run_ranks(const Problem& problem, const std::vector<std::int64_t>& cuts, std::vector<Tensor>& losses,
+               std::vector<Tensor>& dxs, const Tensor& dw) {
+  const std::int64_t num_ranks = static_cast<std::int64_t>(cuts.size()) - 1;
+  Exchange exchange(num_ranks);
+  for (std::int64_t rank = 0; rank < num_ranks; ++rank) {
+    losses.emplace_back(Shape{problem.sizes.tokens});
+    dxs.emplace_back(Shape{problem.sizes.tokens, problem.sizes.hidden_size});
+  }
+  std::vector<std::thread> threads;
+  for (std::int64_t r = 0; r < num_ranks; ++r)
+    threads.emplace_back([&, r] {
+      Rank rank = {&exchange, r};
+      const Workspace workspace = problem.workspace();
+      LinearCrossEntropyArgs args =
+          arguments(problem, losses[r], dxs[r], dw.view().slice(0, cuts[r], cuts[r + 1]), workspace);
+      args.w = args.w.slice(0, cuts[r], cuts[r + 1]);
+      args.vocab_begin = cuts[r];
+      args.exchange = {Rank::merge, &rank};
+      OpContext ctx = context();
+      linear_cross_entropy(ctx, args);
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(LinearCrossEntropy, RanksThatSplitTheVocabularyEqualOne) {
+  for (const float w_scale : {1.0F, 60.0F}) {  // 60: one rank's largest logit far below another's
+    const Problem problem({23, 12, 50, 7}, w_scale);
+    std::vector<Tensor> losses, dxs;
+    Tensor dw({50, 12});
+    dw.randomize(1, 0);
+    run_ranks(problem, {0, 20, 33, 50}, losses, dxs, dw);
+    std::vector<double> dx(problem.reference.dx.size());
+    for (std::size_t rank = 0; rank < 3; ++rank) {
+      expect_same_bits(losses[0], losses[rank], "loss");
+      const std::vector<double> share = values(dxs[rank]);
+      for (std::size_t i = 0; i < dx.size(); ++i) dx[i] += share[i];
+    }
+    expect_close(losses[0], problem.reference.loss, kTolerance, "loss");
+    for (std::size_t i = 0; i < dx.size(); ++i)
+      ASSERT_NEAR(dx[i], problem.reference.dx[i], kTolerance * w_scale) << i;
+    expect_close(dw, problem.reference.dw, kTolerance * w_scale, "dw");
+  }
+}
+
+TEST(LinearCrossEntropy, MergeSkipsNothingAndRescalesToTheLargest) {
+  // Ranks: largest 1 and 3, sums 2 and 4, target on the first: 4 + 2 exp(1 - 3) = 4.2706706.
+  const std::vector<float> gathered = {1, 2, 0.5F, 3, 4, -INFINITY};
+  Tensor merged({3, 1});
+  merge_vocab_statistics(ConstView(gathered.data(), DType::kF32, {2, 3, 1}), merged);
+  expect_close(merged, {3, 4 + 2 * std::exp(-2.0), 0.5}, 1e-6, "merged");
+}
+
+TEST(LinearCrossEntropy, OneAndTwoThreadsAgreeAndRepeatTheirBits) {
+  const Problem problem({40, 24, 300, 16});
+  const Workspace workspace = problem.workspace();
+  struct Results {
+    Tensor loss, dx, dw;
+  };
+  const auto run = [&](int num_threads) {
+    Results r = {Tensor({40}), Tensor({40, 24}), Tensor({300, 24})};
+    r.dw.randomize(1, 0);
+    OpContext ctx = context(num_threads);
+    linear_cross_entropy(ctx, arguments(problem, r.loss, r.dx, r.dw, workspace));
+    return r;
+  };
+  const Results one = run(1), two = run(2), again = run(2);
+  expect_close(two.loss, values(one.loss), 1e-6, "loss");
+  expect_close(two.dx, values(one.dx), 1e-6, "dx");
+  expect_close(two.dw, values(one.dw), 1e-6, "dw");
+  expect_same_bits(two.loss, again.loss, "loss");
+  expect_same_bits(two.dx, again.dx, "dx");
+  expect_same_bits(two.dw, again.dw, "dw");
+}
+
+TEST(LinearCrossEntropy, DefaultChunksAreBoundedAndNeverEmpty) {
+  EXPECT_EQ(linear_cross_entropy_chunk_tokens(0, 50304), 1);
+  EXPECT_EQ(linear_cross_entropy_chunk_tokens(10, 50304), 10);
+  EXPECT_LE(linear_cross_entropy_chunk_tokens(1 << 20, 50304) * 50304, std::int64_t{1} << 27);
+  EXPECT_GE(linear_cross_entropy_chunk_tokens(1 << 20, std::int64_t{1} << 30), 64);
+}
+
+TEST(LinearCrossEntropy, RefusesWrongArgumentsAndWritesNothing) {
+  const Problem problem({6, 4, 10, 3});
+  Tensor loss({6}), dx({6, 4}), dw({10, 4});
+  const Workspace workspace = problem.workspace();
+  OpContext ctx = context();
+  const auto refused = [&](const std::function<void(LinearCrossEntropyArgs&)>& spoil) {
+    LinearCrossEntropyArgs args = arguments(problem, loss, dx, dw, workspace);
+    spoil(args);
+    EXPECT_THROW(linear_cross_entropy(ctx, args), ContractError);
+    for (const Tensor* tensor : {&loss, &dx, &dw})
+      for (const double value : values(*tensor)) EXPECT_TRUE(std::isnan(value));
+  };
+  Buffer half(1024);
+  const Workspace small(linear_cross_entropy_workspace_bytes(3, 10, 4) - 1);
+  refused([&](auto& args) { args.x = half.view(DType::kBF16, {6, 4}); });
+  refused([&](auto& args) { args.w = args.w.slice(1, 0, 3); });
+  refused([&](auto& args) { args.w = args.w.slice(0, 0, 0); });
+  refused([&](auto& args) { args.targets = args.targets.slice(0, 0, 5); });
+  refused([&](auto& args) { args.loss = args.loss.slice(0, 0, 5); });
+  refused([&](auto& args) { args.dx = {}; });
+  refused([&](auto& args) { args.dw = args.dw.slice(0, 0, 9); });
+  refused([&](auto& args) { args.workspace = small; });
+  refused([&](auto& args) { args.chunk_tokens = 0; });
+  EXPECT_THROW(merge_vocab_statistics(dx.view(), loss), ContractError);
+}
+
+}  // namespace
+}  // namespace terroir::test
