@@ -14,13 +14,11 @@ struct Layer {
 };
 
 // Inside trainer/ arrows point to earlier lines only; folders on one line are siblings and do not know each
-// other.
+// other. checkpoint stands below model: it stores slices of named tensors and knows no layer.
 const std::vector<std::vector<std::string>> kTrainerOrder = {
-    {"trainer/config"},
-    {"trainer/model"},
-    {"trainer/optimizer", "trainer/checkpoint"},
-    {"trainer/step"},
-    {"trainer/eval", "trainer/interop", "trainer/plan", "trainer/report"},
+    {"trainer/config"}, {"trainer/checkpoint"},
+    {"trainer/model"},  {"trainer/optimizer"},
+    {"trainer/step"},   {"trainer/eval", "trainer/interop", "trainer/plan", "trainer/report"},
     {"trainer/cli"},
 };
 

@@ -38,7 +38,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Planted{"data/loader/loader.cc", "parallel/communicator.h"},  // numbers, no communicator
                     Planted{"data/loader/loader.cc", "kernels/tensor/view.h"},
                     Planted{"trainer/config/config.h", "trainer/model/parameters.h"},
-                    Planted{"trainer/optimizer/adamw.cc", "trainer/checkpoint/slice.h"},  // siblings
+                    Planted{"trainer/checkpoint/save.cc", "trainer/model/parameters.h"},
+                    Planted{"trainer/eval/eval.cc", "trainer/interop/export.h"},  // siblings
                     Planted{"trainer/step/loop.cc", "trainer/eval/eval.h"},
                     Planted{"trainer/model/layer.cc", "tests/support/check.h"},
                     Planted{"trainer/model/layer.cc", "decoder_layer.h"}));  // not from the repository root
