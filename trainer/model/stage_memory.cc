@@ -48,9 +48,11 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
   rope_table = f32(scratch_arena, {sequence, config.head_dim});
   norm_workspace = scratch_arena.allocate(DType::kU8, {rms_norm_backward_workspace(local, hidden)});
   if (parameters.layout.has_head) {
+    const std::int64_t largest_part = (config.vocab_size + region.size() - 1) / region.size();
+    head_chunk = linear_cross_entropy_chunk_tokens(tokens, largest_part);
     head_workspace = scratch_arena.allocate(
-        DType::kU8, {linear_cross_entropy_workspace_bytes(tokens, hidden, parameters.vocab.size(), num_threads)});
-    vocab_statistics = f32(scratch_arena, {region.size(), 3, linear_cross_entropy_chunk(parameters.vocab.size(), tokens)});
+        DType::kU8, {linear_cross_entropy_workspace_bytes(head_chunk, parameters.vocab.size(), hidden)});
+    vocab_statistics = f32(scratch_arena, {region.size(), 3, head_chunk});
   }
 }
 

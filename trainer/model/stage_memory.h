@@ -31,6 +31,7 @@ struct StageModel::Memory {
   View head_workspace;     // u8
   View vocab_statistics;   // [tensor ranks, 3, chunk], gathered
   View rope_table;         // [S, D]
+  std::int64_t head_chunk = 1;  // tokens whose logits exist at a time; equal on all tensor ranks
 
   // Lays everything out: in planning arenas this only measures.
   void lay_out(const ModelConfig& config, const StageParameters& parameters, const StageOptions& options,

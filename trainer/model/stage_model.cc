@@ -170,9 +170,10 @@ void StageModel::head_forward(Slot& slot) {
   LinearCrossEntropyArgs args{.x = x,
                               .w = parameters_.weights.head,
                               .targets = slot.targets,
-                              .vocab_begin = parameters_.vocab.begin,
                               .loss = slot.losses,
-                              .workspace = memory_->head_workspace};
+                              .workspace = memory_->head_workspace,
+                              .chunk_tokens = memory_->head_chunk,
+                              .vocab_begin = parameters_.vocab.begin};
   if (region_.size() > 1) args.exchange = {exchange, this};
   if (training_) {
     args.grad_scale = options_.loss_scale;

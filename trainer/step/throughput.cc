@@ -1,0 +1,47 @@
+#include "trainer/step/throughput.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "kernels/matmul/matmul.h"
+#include "kernels/tensor/buffer.h"
+#include "kernels/tensor/elementwise.h"
+
+namespace terroir {
+
+double flops_per_token(const ModelConfig& config, std::int64_t sequence_length) {
+  const auto hidden = static_cast<double>(config.hidden_size);
+  const auto query = static_cast<double>(config.query_size()), kv = static_cast<double>(config.key_value_size());
+  const double layer = hidden * (2 * query + 2 * kv + 3 * static_cast<double>(config.intermediate_size));
+  const auto layers = static_cast<double>(config.num_hidden_layers);
+  const double weights = layers * layer + hidden * static_cast<double>(config.vocab_size);
+  return 6 * weights + 6 * layers * query * static_cast<double>(sequence_length);
+}
+
+double measure_peak_flops(OpContext& ctx, Communicator& control) {
+  constexpr std::int64_t kSize = 1024;
+  constexpr double kSeconds = 0.2;
+  const Buffer memory(3 * kSize * kSize * 4);
+  const auto matrix = [&](std::int64_t i) {
+    return memory.view(DType::kF32, {kSize, kSize}, i * kSize * kSize * 4);
+  };
+  fill(ctx, matrix(0), 1);
+  fill(ctx, matrix(1), 1);
+  matmul(ctx, matrix(0), matrix(1), matrix(2));  // warm up
+  control.barrier(ctx.stream, "peak measurement");
+  const auto begin = std::chrono::steady_clock::now();
+  const auto elapsed = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+  double best = 0;
+  for (double last = 0; last < kSeconds;) {
+    matmul(ctx, matrix(0), matrix(1), matrix(2));
+    const double now = elapsed();
+    best = std::max(best, 2.0 * kSize * kSize * kSize / (now - last));
+    last = now;
+  }
+  control.all_reduce(View(&best, DType::kF64, {1}), ReduceOp::kSum, ctx.stream, "peak measurement").wait();
+  return best;
+}
+
+}  // namespace terroir
