@@ -240,7 +240,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "train.steps: \"010\" is octal to some readers: write the number without leading zeros"},
         BadOverride{"train.steps=0x10", "train.steps: \"0x10\" is not decimal: write the number in decimal"},
         BadOverride{"train.steps=1_000", "train.steps: \"1_000\" has underscores: write the digits only"},
-        BadOverride{"train.steps=0", "train.steps: 0 is out of range: give 1 to 1000000000000"},
+        BadOverride{"train.steps=0", "train.steps: 0 is out of range: give 1 to 1000000000"},
         BadOverride{"train.steps=[1]", "train.steps: expected an integer, got a list"},
         BadOverride{"train.steps=99999999999999999999",
                     "train.steps: 99999999999999999999 does not fit the key's integer"},
@@ -345,10 +345,10 @@ INSTANTIATE_TEST_SUITE_P(
             "schedule.warmup_steps: 5 warm-up + 6 decay steps are more than train.steps (10): give fewer"}));
 
 TEST(ConfigFile, IntegersMayBeWrittenWithAnExponent) {
-  const std::vector<std::string> overrides = {"train.steps=3e9", "run.seed=18446744073709551615",
+  const std::vector<std::string> overrides = {"train.steps=3e8", "run.seed=18446744073709551615",
                                               "train.global_batch_size=2.4e1"};
   const Config config = parse_config(kValid, "c.yaml", overrides);
-  EXPECT_EQ(config.train.steps, 3000000000);
+  EXPECT_EQ(config.train.steps, 300000000);
   EXPECT_EQ(config.run.seed, 18446744073709551615u);
   EXPECT_EQ(config.train.global_batch_size, 24);
 }
@@ -424,7 +424,7 @@ const std::vector<std::string>& compatible_overrides() {
       "parallel.timeout_s=0.1",
       "parallel.sequence_parallel=false",
       "train.recompute=full",
-      "optimizer.betas=[0.1, 0.30000000000000004]",
+      "optimizer.betas=[0.1, 0.3000000000000004]",
       "optimizer.lr=3e-4",
       "schedule={warmup_steps: 2, decay_steps: 3}",
       "checkpoint={every: 0, resume: never}",

@@ -72,8 +72,12 @@ template Parsed<std::uint64_t> parse_integer<std::uint64_t>(std::string_view);
 
 std::string shortest(double value) {
   char buffer[32];  // the longest shortest form of a double has 24 characters
-  const auto result = std::to_chars(buffer, buffer + sizeof buffer, value);
-  return std::string(buffer, result.ptr);
+  const double size = std::abs(value);
+  const bool fixed = size == 0 || (size >= 1e-4 && size < 1e15);
+  const auto format = fixed ? std::chars_format::fixed : std::chars_format::scientific;
+  std::string text(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr);
+  if (!fixed && text.find('.') == std::string::npos) text.insert(text.find('e'), ".0");
+  return text;
 }
 
 }  // namespace terroir

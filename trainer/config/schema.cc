@@ -41,7 +41,7 @@ std::string to_string(const Range& range) {
   const bool has_max = range.max != std::numeric_limits<double>::infinity();
   if (has_min && has_max && range.min == range.max) return shortest(range.min);
   if (has_min && has_max && !range.above_min && !range.below_max)
-    return fmt::format("{:.0f} to {:.0f}", range.min, range.max);
+    return fmt::format("{} to {}", shortest(range.min), shortest(range.max));
   std::string text;
   if (has_min) text = (range.above_min ? "above " : "at least ") + shortest(range.min);
   if (has_max)

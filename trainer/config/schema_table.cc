@@ -4,9 +4,9 @@
 namespace terroir {
 namespace {
 
-constexpr double kMaxSize =
-    1 << 24;  // of one dimension: beyond any model, small enough that products fit 64 bits
-constexpr double kMaxCount = 1e12;  // steps, intervals
+// Of one dimension: beyond any model, small enough that the product of two fits 64 bits by far.
+constexpr double kMaxSize = 1 << 24;
+constexpr double kMaxCount = 1e9;  // steps, intervals
 constexpr double kMaxRanks = 1 << 20;
 
 constexpr Range kSize{1, kMaxSize};
@@ -23,6 +23,19 @@ DataStageSection& stage_at(Config& config, std::size_t index) {
 
 std::vector<ConfigKey> make_keys() {
   return {
+      {.path = "device",
+       .field = TERROIR_FIELD(device),
+       .meaning = "Where to compute; `auto` takes CUDA where it is usable.",
+       .choices = {"auto", "cpu", "cuda"}},
+      {.path = "tokenizer",
+       .field = TERROIR_FIELD(tokenizer),
+       .meaning = "Path of `tokenizer.json`, the one the shards were built with.",
+       .required = true},
+      {.path = "init_from",
+       .field = TERROIR_FIELD(init_from),
+       .meaning = "Checkpoint or run folder whose weights a new run starts from; null: fresh weights.",
+       .nullable = true},
+
       {.path = "run.name",
        .field = TERROIR_FIELD(run.name),
        .meaning = "Name of the run and of its folder: letters, digits, `-`, `_` and `.`.",
@@ -31,10 +44,6 @@ std::vector<ConfigKey> make_keys() {
       {.path = "run.seed",
        .field = TERROIR_FIELD(run.seed),
        .meaning = "Seed of the initial weights and of the data order."},
-      {.path = "device",
-       .field = TERROIR_FIELD(device),
-       .meaning = "Where to compute; `auto` takes CUDA where it is usable.",
-       .choices = {"auto", "cpu", "cuda"}},
 
       {.path = "model.model_type",
        .field = TERROIR_FIELD(model.model_type),
@@ -110,15 +119,6 @@ std::vector<ConfigKey> make_keys() {
        .field = TERROIR_FIELD(model.initializer_range),
        .meaning = "Standard deviation of the initial weights.",
        .range = kPositive},
-
-      {.path = "tokenizer",
-       .field = TERROIR_FIELD(tokenizer),
-       .meaning = "Path of `tokenizer.json`, the one the shards were built with.",
-       .required = true},
-      {.path = "init_from",
-       .field = TERROIR_FIELD(init_from),
-       .meaning = "Checkpoint or run folder whose weights a new run starts from; null: fresh weights.",
-       .nullable = true},
 
       {.path = "data.sequence_length",
        .field = TERROIR_FIELD(data.sequence_length),

@@ -36,6 +36,12 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
       nearest = candidate;
     }
   }
+  constexpr std::size_t kMinPart = 4;  // shorter parts are in too many words
+  for (const std::string& candidate : candidates) {
+    if (!nearest.empty() || std::min(word.size(), candidate.size()) < kMinPart) continue;
+    if (candidate.find(word) != std::string::npos || word.find(candidate) != std::string_view::npos)
+      nearest = candidate;
+  }
   return nearest;
 }
 

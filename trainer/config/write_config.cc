@@ -70,9 +70,13 @@ class ConfigWriter {
 };
 
 bool is_plain(std::string_view text) {
-  if (text.empty() || std::isalpha(static_cast<unsigned char>(text[0])) == 0) return false;
-  for (const unsigned char c : text)
+  if (text.empty() || std::isalnum(static_cast<unsigned char>(text[0])) == 0 || text[0] == '0') return false;
+  bool has_letter = false;  // other than the e of an exponent
+  for (const unsigned char c : text) {
     if (std::isalnum(c) == 0 && c != '_' && c != '-' && c != '.' && c != '/') return false;
+    has_letter |= std::isalpha(c) != 0 && c != 'e' && c != 'E';
+  }
+  if (!has_letter) return false;
   // Words that YAML readers of any version take for booleans or null.
   static constexpr std::string_view kReserved[] = {"true", "false", "yes", "no",  "on",
                                                    "off",  "y",     "n",   "null"};
