@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "data/corpus/document_reader.h"
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokenizer/train.h"
 #include "trainer/cli/command.h"
@@ -67,12 +68,20 @@ TrainOptions checked_train_options(const TrainArguments& arguments) {
   return options;
 }
 
+// JSON Lines and compressed files are read document by document, as `data build` reads them; other files
+// whole, so that any bytes will do.
+void add_file(WordCounter& counter, const std::string& file) {
+  if (!file.ends_with(".jsonl") && !file.ends_with(".zst")) return counter.add_file(file);
+  DocumentReader reader(file, {});
+  for (Document document; reader.next(document);) counter.add_text(document.text);
+}
+
 int train(const TrainArguments& arguments, const CommandRunner& runner) {
   const TrainOptions options = checked_train_options(arguments);
   WordCounterOptions counting = arguments.counting;
   counting.pretokenizer = options.pretokenizer;
   WordCounter counter(counting);
-  for (const std::string& file : arguments.files) counter.add_file(file);
+  for (const std::string& file : arguments.files) add_file(counter, file);
   const WordCounts words = counter.take();
   if (!runner.quiet)
     fmt::print(stderr, "{:.1f} MB of text, {} different words: merging up to {} tokens\n",
@@ -108,7 +117,8 @@ void add_train(CLI::App& parent, CommandRunner& runner) {
   auto arguments = std::make_shared<TrainArguments>();
   CLI::App* command = parent.add_subcommand("train", "Learn a byte-level BPE tokenizer from text files");
   command->footer(
-      "Each FILE is one text of any bytes. The result does not depend on the number of threads.\n\n"
+      "A FILE is one text of any bytes; .jsonl holds a document a line, and .txt.zst and .jsonl.zst are\n"
+      "compressed. The result does not depend on the number of threads.\n\n"
       "Example:\n  terroir tokenizer train --vocab-size 32000 --pretokenizer llama-3 --out tokenizer.json "
       "ko.txt ar.txt");
   command->add_option("FILE", arguments->files, "Text files")->required();
