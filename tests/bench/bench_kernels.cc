@@ -5,39 +5,13 @@
 //   bench_kernels [--benchmark_filter=...]      the last argument of each name is the number of threads
 #include <benchmark/benchmark.h>
 
-#include <random>
-#include <vector>
-
 #include "kernels/attention/attention.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 #include "kernels/matmul/matmul.h"
-#include "kernels/tensor/buffer.h"
+#include "tests/bench/bench_tensor.h"
 
 namespace terroir {
 namespace {
-
-using Shape = std::initializer_list<std::int64_t>;
-
-struct Tensor {
-  Buffer buffer;
-  View view;
-
-  explicit Tensor(Shape shape) {
-    std::int64_t count = 1;
-    for (const std::int64_t size : shape) count *= size;
-    buffer = Buffer(count * 4);
-    view = buffer.view(DType::kF32, shape);
-    std::minstd_rand generator(1);
-    for (std::int64_t i = 0; i < count; ++i)
-      view.data<float>()[i] = static_cast<float>(generator() % 2048) / 1024.0F - 1;
-  }
-};
-
-OpContext context(std::int64_t num_threads) {
-  OpContext ctx;
-  ctx.num_threads = static_cast<int>(num_threads);
-  return ctx;
-}
 
 void set_gflops(benchmark::State& state, double flops) {
   state.counters["GFLOP/s"] =
