@@ -137,6 +137,11 @@ void Progress::fail(std::exception_ptr error) noexcept {
   fail_locked(std::move(error));
 }
 
+bool Progress::failed() {
+  const std::lock_guard lock(mutex_);
+  return failure_ != nullptr;
+}
+
 void Progress::set_position(std::int64_t step, const char* phase) {
   const std::lock_guard lock(mutex_);
   step_ = step;

@@ -105,6 +105,7 @@ class Progress {
   void abandon(Operation& operation) noexcept;
   // Every pending and later operation throws `error`. Only the first call counts.
   void fail(std::exception_ptr error) noexcept;
+  bool failed();
   void set_position(std::int64_t step, const char* phase);
   // Runs `action` while no other thread is inside the carrier; false when that takes longer than `limit`.
   bool with_carrier(std::chrono::milliseconds limit, const std::function<void()>& action) noexcept;

@@ -34,7 +34,7 @@ struct ThreadsHub::Doorbell {
 
 enum class TransferState { kPosted, kCopying, kDone, kWrongSize };
 
-struct Carrier::Transfer {
+struct ThreadsTransfer : Carrier::Transfer {
   bool sending;
   int tag;
   int peer;
@@ -47,26 +47,25 @@ struct Carrier::Transfer {
 
 struct ThreadsHub::Mailbox {
   std::mutex mutex;
-  std::vector<Carrier::Transfer*>
-      posted;  // all sends or all receives per tag: an opposite pair is matched at once
+  std::vector<ThreadsTransfer*> posted;  // per tag either sends or receives: a pair is matched at once
 
   // The first posted transfer that is the other half of `transfer`, taken out; or null, and `transfer` is
   // posted.
-  Carrier::Transfer* match_or_post(Carrier::Transfer* transfer) {
+  ThreadsTransfer* match_or_post(ThreadsTransfer* transfer) {
     const std::lock_guard lock(mutex);
-    const auto other = std::find_if(posted.begin(), posted.end(), [&](const Carrier::Transfer* candidate) {
+    const auto other = std::find_if(posted.begin(), posted.end(), [&](const ThreadsTransfer* candidate) {
       return candidate->tag == transfer->tag && candidate->sending != transfer->sending;
     });
     if (other == posted.end()) {
       posted.push_back(transfer);
       return nullptr;
     }
-    Carrier::Transfer* match = *other;
+    ThreadsTransfer* match = *other;
     posted.erase(other);
     match->state = TransferState::kCopying;
     return match;
   }
-  bool withdraw(Carrier::Transfer* transfer) {
+  bool withdraw(ThreadsTransfer* transfer) {
     const std::lock_guard lock(mutex);
     return std::erase(posted, transfer) > 0;
   }
@@ -92,7 +91,8 @@ class ThreadsCarrier : public Carrier {
     return post(hub_.mailbox(channel, peer, rank_), false, peer, tag, data, bytes);
   }
 
-  bool test(Transfer* transfer) override {
+  bool test(Transfer* base) override {
+    auto* transfer = static_cast<ThreadsTransfer*>(base);
     switch (transfer->state.load(std::memory_order_acquire)) {
       case TransferState::kDone:
         release(transfer);
@@ -110,7 +110,8 @@ class ThreadsCarrier : public Carrier {
     return false;
   }
 
-  void cancel(Transfer* transfer) noexcept override {
+  void cancel(Transfer* base) noexcept override {
+    auto* transfer = static_cast<ThreadsTransfer*>(base);
     if (!transfer->mailbox->withdraw(transfer))
       while (transfer->state < TransferState::kDone) std::this_thread::yield();  // a copy is being made
     release(transfer);
@@ -127,7 +128,7 @@ class ThreadsCarrier : public Carrier {
 
   Transfer* post(ThreadsHub::Mailbox& mailbox, bool sending, int peer, int tag, void* data,
                  std::int64_t bytes) {
-    Transfer* transfer = take();
+    ThreadsTransfer* transfer = take();
     transfer->sending = sending;
     transfer->tag = tag;
     transfer->peer = peer;
@@ -135,11 +136,11 @@ class ThreadsCarrier : public Carrier {
     transfer->bytes = bytes;
     transfer->mailbox = &mailbox;
     transfer->state = TransferState::kPosted;
-    if (Transfer* other = mailbox.match_or_post(transfer)) complete(*transfer, *other);
+    if (ThreadsTransfer* other = mailbox.match_or_post(transfer)) complete(*transfer, *other);
     return transfer;
   }
 
-  void complete(Transfer& mine, Transfer& theirs) {
+  void complete(ThreadsTransfer& mine, ThreadsTransfer& theirs) {
     const int peer = mine.peer;
     const bool fits = mine.bytes == theirs.bytes;
     if (fits && mine.sending) std::memcpy(theirs.data, mine.data, static_cast<std::size_t>(mine.bytes));
@@ -152,28 +153,28 @@ class ThreadsCarrier : public Carrier {
     bell(peer).ring();
   }
 
-  void check_peer(const Transfer& transfer) const {
+  void check_peer(const ThreadsTransfer& transfer) const {
     if (hub_.failure_->happened && hub_.failure_->rank != rank_)
       throw PeerFailure(fmt::format("rank {} has failed", hub_.failure_->rank), hub_.failure_->reason);
     if (bell(transfer.peer).left && transfer.state == TransferState::kPosted)
       throw SystemError(fmt::format("rank {}", transfer.peer), "has already left");
   }
 
-  Transfer* take() {
+  ThreadsTransfer* take() {
     if (free_.empty()) {
-      all_.push_back(std::make_unique<Transfer>());
+      all_.push_back(std::make_unique<ThreadsTransfer>());
       return all_.back().get();
     }
-    Transfer* transfer = free_.back();
+    ThreadsTransfer* transfer = free_.back();
     free_.pop_back();
     return transfer;
   }
-  void release(Transfer* transfer) { free_.push_back(transfer); }
+  void release(ThreadsTransfer* transfer) { free_.push_back(transfer); }
 
   ThreadsHub& hub_;
   int rank_;
-  std::vector<std::unique_ptr<Transfer>> all_;
-  std::vector<Transfer*> free_;
+  std::vector<std::unique_ptr<ThreadsTransfer>> all_;
+  std::vector<ThreadsTransfer*> free_;
 };
 
 ThreadsHub::ThreadsHub(int size) : size_(size), failure_(std::make_unique<Failure>()) {

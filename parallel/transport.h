@@ -24,7 +24,7 @@ class PeerFailure : public TransportError {
 // One rank's end of the transport. Called by one thread at a time, except wake().
 class Carrier {
  public:
-  struct Transfer;  // a message on its way; each carrier has its own
+  struct Transfer {};  // a message on its way; each carrier derives its own
 
   virtual ~Carrier() = default;
   virtual int rank() const = 0;
