@@ -30,22 +30,24 @@ struct Scratch {
   alignas(64) float delta[kQueries];  // <o, dout>
 };
 
+float inner_product(const float* a, const float* b, std::int64_t n) {
+  auto sum = hn::Zero(FloatTag());
+  for_each_vector(n, [&](auto at) HWY_ATTR { sum = hn::MulAdd(load(at, a), load(at, b), sum); });
+  return sum_of_lanes(sum);
+}
+
 void pack_block(const AttentionBackwardArgs& args, const HeadGroup& group, const QueryBlock& block,
                 std::int64_t width, Scratch& scratch) {
   const AttentionInputs& inputs = args.inputs;
-  const float scale = inputs.options.scale;
-  pack_transposed(inputs.q, group.batch, block, scale * attention::kLog2E, scratch.q_scaled);
-  pack_transposed(args.dout, group.batch, block, 1, scratch.dout_transposed);
-  pack_rows(inputs.q, group.batch, block, scale, width, scratch.q);
-  pack_rows(args.dout, group.batch, block, 1, width, scratch.dout);
+  pack_queries(inputs.q, group.batch, block, inputs.options.scale, width, scratch.q);
+  transpose(scratch.q, width, attention::kLog2E, scratch.q_scaled);
+  pack_queries(args.dout, group.batch, block, 1, width, scratch.dout);
+  transpose(scratch.dout, width, 1, scratch.dout_transposed);
   std::fill_n(scratch.dq, kQueries * width, 0.0F);
   for (std::int64_t lane = 0; lane < kQueries; ++lane) {
     const std::int64_t token = block.token[lane], head = block.head[lane];
-    const float* o = attention::row(args.o, group.batch, token, head);
-    const float* dout = attention::row(args.dout, group.batch, token, head);
-    float delta = 0;
-    for (std::int64_t i = 0; i < args.o.size(3); ++i) delta += o[i] * dout[i];
-    scratch.delta[lane] = delta;
+    scratch.delta[lane] = inner_product(attention::row(args.o, group.batch, token, head),
+                                        scratch.dout + lane * width, args.o.size(3));
     scratch.lse[lane] =
         attention::kLog2E *
         args.lse.data<float>()[group.batch * args.lse.stride(0) + head * args.lse.stride(1) + token];

@@ -102,7 +102,8 @@ void forward_block(const AttentionForwardArgs& args, const HeadGroup& group, std
   const KeyTokens keys = attention::key_tokens(inputs, group.batch);
   const QueryBlock block = attention::query_block(inputs, group, index);
   Scratch scratch;
-  pack_transposed(inputs.q, group.batch, block, inputs.options.scale * attention::kLog2E, scratch.q);
+  pack_queries(inputs.q, group.batch, block, 1, width, scratch.o);  // where the results are not yet
+  transpose(scratch.o, width, inputs.options.scale * attention::kLog2E, scratch.q);
   std::fill_n(scratch.softmax.max, kQueries, -std::numeric_limits<float>::infinity());
   std::fill_n(scratch.softmax.sum, kQueries, 0.0F);
   std::fill_n(scratch.o, kQueries * width, 0.0F);

@@ -10,6 +10,16 @@
 #include "kernels/attention/blocks.h"
 #include "kernels/tensor/exp2-inl.h"
 
+// GCC unrolls the loops over a register tile too late to keep it in registers unless told so; clang needs no
+// telling.
+#ifndef TERROIR_UNROLL
+#if HWY_COMPILER_GCC_ACTUAL
+#define TERROIR_UNROLL _Pragma("GCC unroll 8")
+#else
+#define TERROIR_UNROLL
+#endif
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace terroir::HWY_NAMESPACE {
 
@@ -44,24 +54,29 @@ HWY_NOINLINE void multiply_tile(const Product& p, std::int64_t row, std::int64_t
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   FloatVector sums[kRows][kVectors];
   float* c = p.c + row * p.ldc + column;
-  for (int i = 0; i < kRows; ++i)
-    for (int v = 0; v < kVectors; ++v)
-      sums[i][v] = p.accumulate ? hn::LoadU(d, c + i * p.ldc + v * lanes) : hn::Zero(d);
+  TERROIR_UNROLL
+  for (int i = 0; i < kRows; ++i) TERROIR_UNROLL
+  for (int v = 0; v < kVectors; ++v)
+    sums[i][v] = p.accumulate ? hn::LoadU(d, c + i * p.ldc + v * lanes) : hn::Zero(d);
   const std::int64_t lda = p.lda, ldb = p.ldb;
   const float* a = p.a + (kLeft == Left::kRowMajor ? row * lda : row);
   const float* b = p.b + column;
   for (std::int64_t depth = p.depth; depth > 0; --depth) {
     FloatVector right[kVectors];
+    TERROIR_UNROLL
     for (int v = 0; v < kVectors; ++v) right[v] = hn::LoadU(d, b + v * lanes);
+    TERROIR_UNROLL
     for (int i = 0; i < kRows; ++i) {
       const FloatVector left = hn::Set(d, kLeft == Left::kRowMajor ? a[i * lda] : a[i]);
+      TERROIR_UNROLL
       for (int v = 0; v < kVectors; ++v) sums[i][v] = hn::MulAdd(left, right[v], sums[i][v]);
     }
     a += kLeft == Left::kRowMajor ? 1 : lda;
     b += ldb;
   }
-  for (int i = 0; i < kRows; ++i)
-    for (int v = 0; v < kVectors; ++v) hn::StoreU(sums[i][v], d, c + i * p.ldc + v * lanes);
+  TERROIR_UNROLL
+  for (int i = 0; i < kRows; ++i) TERROIR_UNROLL
+  for (int v = 0; v < kVectors; ++v) hn::StoreU(sums[i][v], d, c + i * p.ldc + v * lanes);
 }
 
 template <Left kLeft, int kVectors, int kRows>
@@ -80,36 +95,53 @@ HWY_INLINE void multiply(const Product& p) {
   if (column < p.columns) multiply_rows<kLeft, 1, kTileRows>(p, 0, column);
 }
 
-// The queries a block reads from x, transposed and scaled: out[i, lane] = factor * x[query lane, i]; out [D,
-// kQueries].
-inline void pack_transposed(const ConstView& x, std::int64_t batch, const attention::QueryBlock& block,
-                            float factor, float* out) {
-  for (std::int64_t lane = 0; lane < kQueries; ++lane) {
-    const float* from = attention::row(x, batch, block.token[lane], block.head[lane]);
-    for (std::int64_t i = 0; i < x.size(3); ++i) out[i * kQueries + lane] = factor * from[i];
-  }
+// to[i] = factor * from[i] for i < n, 0 for n <= i < width.
+inline void copy_padded(const float* from, std::int64_t n, float factor, std::int64_t width, float* to) {
+  const auto factors = hn::Set(FloatTag(), factor);
+  for_each_vector(n, [&](auto at) HWY_ATTR { store(at, hn::Mul(factors, load(at, from)), to); });
+  for (std::int64_t i = n; i < width; ++i) to[i] = 0;
 }
 
-// The same rows untransposed, padded with zeros to `width`; rows beyond the block's count are zero.
-inline void pack_rows(const ConstView& x, std::int64_t batch, const attention::QueryBlock& block,
-                      float factor, std::int64_t width, float* out) {
-  for (std::int64_t lane = 0; lane < kQueries; ++lane, out += width) {
-    const bool used = lane < block.count;
-    const float* from = attention::row(x, batch, block.token[lane], block.head[lane]);
-    for (std::int64_t i = 0; i < x.size(3); ++i) out[i] = used ? factor * from[i] : 0;
-    std::fill(out + x.size(3), out + width, 0.0F);
-  }
+// The rows of x that a block of queries reads, scaled: out [kQueries, width]. Rows beyond the block's count
+// are zero.
+inline void pack_queries(const ConstView& x, std::int64_t batch, const attention::QueryBlock& block,
+                         float factor, std::int64_t width, float* out) {
+  for (std::int64_t lane = 0; lane < kQueries; ++lane, out += width)
+    copy_padded(attention::row(x, batch, block.token[lane], block.head[lane]),
+                lane < block.count ? x.size(3) : 0, factor, width, out);
 }
 
-// `count` rows of keys or values from `begin` on, padded with zeros to `width`: besides the padding, this
-// takes them from rows that may all fall into the same cache sets to memory that does not.
+// `count` rows of keys or values from `begin` on: out [count, width]. Besides the padding, this takes them
+// from rows that may all fall into the same cache sets to memory that does not.
 inline void pack_keys(const ConstView& x, const attention::HeadGroup& group, std::int64_t begin,
                       std::int64_t count, std::int64_t width, float* out) {
-  for (std::int64_t key = 0; key < count; ++key, out += width) {
-    std::memcpy(out, attention::row(x, group.batch, begin + key, group.kv_head),
-                static_cast<std::size_t>(x.size(3)) * sizeof(float));
-    std::fill(out + x.size(3), out + width, 0.0F);
-  }
+  const float* from = attention::row(x, group.batch, begin, group.kv_head);
+  for (std::int64_t key = 0; key < count; ++key, from += x.stride(1), out += width)
+    copy_padded(from, x.size(3), 1, width, out);
+}
+
+// out [width, kQueries] = factor * rows [kQueries, width] transposed; both numbers are multiples of 4.
+inline void transpose(const float* rows, std::int64_t width, float factor, float* out) {
+#if HWY_TARGET == HWY_SCALAR
+  for (std::int64_t lane = 0; lane < kQueries; ++lane)
+    for (std::int64_t i = 0; i < width; ++i) out[i * kQueries + lane] = factor * rows[lane * width + i];
+#else
+  const hn::FixedTag<float, 4> d;
+  const auto factors = hn::Set(d, factor);
+  for (std::int64_t lane = 0; lane < kQueries; lane += 4)
+    for (std::int64_t i = 0; i < width; i += 4) {
+      const float* from = rows + lane * width + i;
+      float* to = out + i * kQueries + lane;
+      const auto row0 = hn::Load(d, from), row1 = hn::Load(d, from + width);
+      const auto row2 = hn::Load(d, from + 2 * width), row3 = hn::Load(d, from + 3 * width);
+      const auto low02 = hn::InterleaveLower(d, row0, row2), low13 = hn::InterleaveLower(d, row1, row3);
+      const auto high02 = hn::InterleaveUpper(d, row0, row2), high13 = hn::InterleaveUpper(d, row1, row3);
+      hn::Store(hn::Mul(factors, hn::InterleaveLower(d, low02, low13)), d, to);
+      hn::Store(hn::Mul(factors, hn::InterleaveUpper(d, low02, low13)), d, to + kQueries);
+      hn::Store(hn::Mul(factors, hn::InterleaveLower(d, high02, high13)), d, to + 2 * kQueries);
+      hn::Store(hn::Mul(factors, hn::InterleaveUpper(d, high02, high13)), d, to + 3 * kQueries);
+    }
+#endif
 }
 
 // Which of a vector of queries, from `lane` on, see a key.
