@@ -19,12 +19,12 @@ stand_in terroir 'printf "run:\n  name: test\n  dir: runs\nother:\n  name: wrong
 export PATH=$folder:$PATH TERROIR=$folder/terroir SLURM_JOB_ID=17
 
 fail() { echo "FAILED: $*"; exit 1; }
-requeues() { grep -sh 'requeue 17' scontrol.log | wc -l; }
+requeues() { grep -c 'requeue 17' scontrol.log || true; }
 
 # expect CODE REQUEUES: runs the script to its end.
 expect() {
   local status=0
-  rm -f scontrol.log
+  : > scontrol.log
   bash "$script" config.yaml &> log || status=$?
   ((status == $1)) || fail "ended with $status instead of $1: $(cat log)"
   [[ $(requeues) == "$2" ]] || fail "requeued $(requeues) times instead of $2 after exit $1"
@@ -45,7 +45,7 @@ done
 END_WITH=7 expect 93 0
 
 for signal in USR1 TERM; do
-  rm -f scontrol.log started
+  rm -f started; : > scontrol.log
   END_WITH=1 RUN_TENTHS=100 bash "$script" config.yaml &> log &
   pid=$!
   until [[ -e started ]]; do sleep 0.05; done
