@@ -102,10 +102,8 @@ license_of() {
 }
 
 build_shards() {
-  local language=$1
-  rm -rf "${data:?}/shards/$language"
-  "$terroir" data build --tokenizer "$tokenizer" --language "$language" --license "$(license_of "$language")" \
-    --source "$language" --out "$data/shards/$language" "$data/corpus/$language.jsonl"
+  "$terroir" data build --overwrite --tokenizer "$tokenizer" --language "$1" --license "$(license_of "$1")" \
+    --source "$1" --out "$data/shards/$1" "$data/corpus/$1.jsonl"
 }
 
 # The configuration's paths and mixture, for these languages and this folder.
@@ -118,32 +116,34 @@ data_overrides() {
   overrides+=("run.dir=$dir/runs" "tokenizer=$tokenizer" "data.stages=[{sources: {$weights}}]" "data.sources={$sources}")
 }
 
-# A run folder belongs to one configuration and one set of shards: those of another are put aside, not overwritten.
+# A run folder belongs to one configuration and one set of shards: that of another is put aside, not overwritten.
 put_other_run_aside() {
-  local key
+  local key aside
   key=$({ cat "$CONFIG" "$data"/shards/*/*.manifest.json; printf '%s\n' "${overrides[@]}"; } | sha256sum)
-  if [[ -d $run && $(cat "$run/.quickstart" 2> /dev/null) != "$key" ]]; then
-    local aside
-    aside=$run.$(date +%Y%m%d-%H%M%S)
+  if [[ -d $run && $(cat "$data/.done/run" 2> /dev/null) != "$key" ]]; then
+    aside=$run-$(date +%Y%m%d-%H%M%S)
     echo "An earlier run with other text or settings is now $aside."
     mv "$run" "$aside"
   fi
-  mkdir -p "$run"
-  echo "$key" > "$run/.quickstart"
+  echo "$key" > "$data/.done/run"
 }
 
 train() {
   mpirun -np "$RANKS" --bind-to none "$terroir" train "$CONFIG" "${overrides[@]}"
 }
 
-# One object a line: the language, and what generate reports. A line on the terminal for each, too.
+# One line a language on the terminal, and the same as JSON for the report.
 write_samples() {
-  local language reply
+  local language newest step options reply
+  newest=$(find "$run/checkpoints" -maxdepth 1 -name 'step-*' | sort | tail -n 1)
+  step=$((10#${newest##*-}))
   : > "$run/samples.jsonl.tmp"
   for language in "${languages[@]}"; do
-    reply=$("$terroir" generate --checkpoint "$run" --prompt "${PROMPTS[$language]}" --max-new-tokens 40 \
-      --temperature 0.8 --json)
-    printf '{"language": "%s", %s\n' "$language" "${reply#\{}" | tee -a "$run/samples.jsonl.tmp"
+    options=(--checkpoint "$newest" --prompt "${PROMPTS[$language]}" --max-new-tokens 40 --seed 1)
+    printf '%s: ' "$language"
+    "$terroir" generate "${options[@]}"
+    reply=$("$terroir" generate "${options[@]}" --json)
+    printf '{"language":"%s","step":%d,%s\n' "$language" "$step" "${reply#\{}" >> "$run/samples.jsonl.tmp"
   done
   mv "$run/samples.jsonl.tmp" "$run/samples.jsonl"
 }
