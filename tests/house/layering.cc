@@ -14,18 +14,23 @@ struct Layer {
 };
 
 // Inside trainer/ arrows point to earlier lines only; folders on one line are siblings and do not know each
-// other. checkpoint stands below model: it stores slices of named tensors and knows no layer.
+// other.
 const std::vector<std::vector<std::string>> kTrainerOrder = {
-    {"trainer/config"}, {"trainer/checkpoint"},
-    {"trainer/model"},  {"trainer/optimizer"},
-    {"trainer/step"},   {"trainer/eval", "trainer/interop", "trainer/plan", "trainer/report"},
+    {"trainer/config", "trainer/metrics"},  // what goes in and what comes out, as plain data
+    {"trainer/checkpoint"},                 // slices of named tensors; knows no layer
+    {"trainer/model"},
+    {"trainer/optimizer"},
+    {"trainer/step"},
+    {"trainer/eval", "trainer/interop", "trainer/plan", "trainer/report"},
     {"trainer/cli"},
 };
 
 std::vector<Layer> all_layers() {
   std::vector<Layer> layers = {
-      {"base", {}},          {"kernels/tensor", {"base", "kernels/op_table.h"}},
-      {"kernels", {"base"}}, {"parallel", {"base", "kernels/tensor"}},
+      {"base", {}},  //
+      {"kernels/tensor", {"base", "kernels/op_table.h"}},
+      {"kernels", {"base"}},
+      {"parallel", {"base", "kernels/tensor"}},
       {"data", {"base"}},
   };
   std::vector<std::string> below = {"base", "kernels", "parallel", "data"};
