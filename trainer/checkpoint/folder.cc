@@ -35,23 +35,6 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
   return paths;
 }
 
-// Why the checkpoint cannot be used, as far as names and sizes tell.
-std::optional<std::string> find_damage(const fs::path& checkpoint) {
-  try {
-    for (const StoredFile& file : read_manifest(checkpoint).files) {
-      std::error_code error;
-      const std::uint64_t bytes = fs::file_size(checkpoint / file.name, error);
-      if (error) return fmt::format("{}: {}", (checkpoint / file.name).string(), error.message());
-      if (bytes != file.bytes)
-        return fmt::format("{}: has {} bytes where the manifest says {}", (checkpoint / file.name).string(),
-                           bytes, file.bytes);
-    }
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::string step_folder_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
@@ -93,6 +76,22 @@ void remove_folder(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) throw SystemError::from_errno("remove", path.string(), error.value());
+}
+
+std::optional<std::string> find_damage(const fs::path& checkpoint) {
+  try {
+    for (const StoredFile& file : read_manifest(checkpoint).files) {
+      std::error_code error;
+      const std::uint64_t bytes = fs::file_size(checkpoint / file.name, error);
+      if (error) return fmt::format("{}: {}", (checkpoint / file.name).string(), error.message());
+      if (bytes != file.bytes)
+        return fmt::format("{}: has {} bytes where the manifest says {}", (checkpoint / file.name).string(),
+                           bytes, file.bytes);
+    }
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return std::nullopt;
 }
 
 std::optional<fs::path> newest_valid_checkpoint(const fs::path& checkpoints_dir,

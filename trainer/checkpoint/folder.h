@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct StepFolder {
 // Step folders in `checkpoints_dir`, complete or not, highest step first. Empty when the folder does not
 // exist.
 std::vector<StepFolder> list_step_folders(const std::filesystem::path& checkpoints_dir);
+
+// Why a checkpoint cannot be used, as far as its manifest and the files' sizes tell; nothing when it can.
+std::optional<std::string> find_damage(const std::filesystem::path& checkpoint);
 
 // The name under which `final_path` is written before it is published. Nothing reads such folders.
 std::filesystem::path temporary_folder(const std::filesystem::path& final_path);
