@@ -1,49 +1,41 @@
-// metrics.jsonl: what a run measured, one JSON object a line.
+// What is measured: one StepMetrics per optimizer step, one ValidationMetrics per evaluation on held-out
+// text.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
+#include <limits>
 #include <map>
-#include <memory>
 #include <string>
 
 namespace terroir {
 
-// One optimizer step.
-struct StepMetrics {
-  std::int64_t step = 0;    // steps complete, from 1
-  std::int64_t tokens = 0;  // trained on so far
-  double loss = 0;          // nats a target token
-  double bits_per_byte = 0;
-  std::map<std::string, double> loss_by_source, bits_per_byte_by_source;
-  double learning_rate = 0;
-  double grad_norm = 0;  // before clipping
-  double step_s = 0, tokens_per_s = 0;
-  double mfu = 0;         // share of the measured matrix multiplication peak
-  double data_wait_s = 0;  // of step_s, waiting for the loader
-  std::map<std::string, std::int64_t> memory_bytes;  // of rank 0, by kind
+inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
+
+// Losses are nats per target token, summed over the tokens of the global batch and divided by their number. A
+// source without tokens in the step is absent from the maps. NaN means not measured (or not finite); it is
+// written as null.
+struct LossMetrics {
+  double loss = kNotMeasured;
+  double bits_per_byte = kNotMeasured;
+  std::map<std::string, double> loss_by_source;
+  std::map<std::string, double> bits_per_byte_by_source;
 };
 
-// Held-out loss; its line carries "split": "validation".
-struct ValidationMetrics {
-  std::int64_t step = 0, tokens = 0;
-  double loss = 0, bits_per_byte = 0;
-  std::map<std::string, double> loss_by_source, bits_per_byte_by_source;
+struct StepMetrics : LossMetrics {
+  std::int64_t step = 0;    // optimizer steps done, this one included
+  std::int64_t tokens = 0;  // trained on since the run began
+  double learning_rate = kNotMeasured;
+  double grad_norm = kNotMeasured;  // before clipping
+  double step_s = kNotMeasured;
+  double tokens_per_s = kNotMeasured;
+  double mfu = kNotMeasured;          // model FLOPs per second over the measured peak of all ranks
+  double data_wait_s = kNotMeasured;  // of step_s, spent waiting for the loader
+  std::map<std::string, std::int64_t> memory_bytes;  // kind -> bytes of the rank that writes
 };
 
-// Appends to RUN/metrics.jsonl (and RUN/metrics.prom, RUN/events.out.tfevents.*), a line at a time, complete on return.
-class MetricsWriter {
- public:
-  explicit MetricsWriter(const std::filesystem::path& run_folder);
-  ~MetricsWriter();
-  MetricsWriter(MetricsWriter&&) noexcept;
-  MetricsWriter& operator=(MetricsWriter&&) noexcept;
-  void write(const StepMetrics& metrics);
-  void write(const ValidationMetrics& metrics);
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+struct ValidationMetrics : LossMetrics {
+  std::int64_t step = 0;
+  std::int64_t tokens = 0;  // trained on when it was measured
 };
 
 }  // namespace terroir
