@@ -191,10 +191,13 @@ void add_dw(OpContext& ctx, const LinearCrossEntropyArgs& args, const Chunk& chu
 
 }  // namespace
 
+// Equal chunks of at most 128 MiB of logits. At T 1024, H 768, V 50304 on two AVX-512 cores, chunks of 128,
+// 256, 512 and 1024 tokens took 1.33, 1.09, 1.03 and 1 units of time: each chunk reads and writes all of dw.
 std::int64_t linear_cross_entropy_chunk_tokens(std::int64_t num_tokens, std::int64_t vocab_size) {
-  constexpr std::int64_t kLogits = std::int64_t{1} << 24;  // 64 MiB
-  const std::int64_t tokens = std::max<std::int64_t>(kLogits / std::max<std::int64_t>(vocab_size, 1), 64);
-  return std::clamp<std::int64_t>(tokens, 1, std::max<std::int64_t>(num_tokens, 1));
+  constexpr std::int64_t kMaxLogits = std::int64_t{1} << 25, kMinTokens = 64;
+  const std::int64_t limit = std::max(kMaxLogits / std::max<std::int64_t>(vocab_size, 1), kMinTokens);
+  const std::int64_t num_chunks = std::max<std::int64_t>((num_tokens + limit - 1) / limit, 1);
+  return std::max<std::int64_t>((num_tokens + num_chunks - 1) / num_chunks, 1);
 }
 
 std::int64_t linear_cross_entropy_workspace_bytes(std::int64_t chunk_tokens, std::int64_t vocab_size,
