@@ -12,6 +12,14 @@ namespace {
 constexpr JsonLimits kLimits{.max_bytes = std::uint64_t{64} << 20, .max_depth = 64};
 constexpr std::size_t kMaxTokenBytes = std::numeric_limits<std::uint16_t>::max();
 
+// Text from the file for a message: at most a line's worth of it.
+std::string shortened(const std::string& text) {
+  constexpr std::size_t kMaxBytes = 60;
+  if (text.size() <= kMaxBytes) return text;
+  const std::string beginning = text.substr(0, kMaxBytes);
+  return beginning.substr(0, kMaxBytes - incomplete_utf8_suffix(beginning)) + "...";
+}
+
 // A value in the file, its path, and how to complain about it.
 class Node {
  public:
@@ -69,7 +77,7 @@ class Node {
   Node member(const std::string& name) const {
     if (!json_->is_object()) fail("must be an object");
     Node child = *this;
-    child.place_.key += (place_.key.empty() ? "" : ".") + name;
+    child.place_.key += (place_.key.empty() ? "" : ".") + shortened(name);
     const auto found = json_->find(name);
     child.json_ = found == json_->end() ? nullptr : &*found;
     return child;
@@ -94,8 +102,8 @@ bool read_nfc(const Node& root) {
   const std::vector<Node> steps = flatten(node, "normalizers");
   for (const Node& step : steps)
     if (step.at("type").string() != "NFC")
-      step.fail(
-          fmt::format("normalizer \"{}\" is not supported; null and NFC are", step.at("type").string()));
+      step.fail(fmt::format("normalizer \"{}\" is not supported; null and NFC are",
+                            shortened(step.at("type").string())));
   return !steps.empty();
 }
 
@@ -153,7 +161,7 @@ std::vector<AddedToken> read_added_tokens(const Node& root) {
 void check_model(const Node& model) {
   // Files older than the "type" key have none.
   if (const Node type = model.get("type"); !type.is_null() && type.string() != "BPE")
-    type.fail(fmt::format("model type \"{}\" is not supported; BPE is", type.string()));
+    type.fail(fmt::format("model type \"{}\" is not supported; BPE is", shortened(type.string())));
   if (const Node dropout = model.get("dropout"); !dropout.is_null() && dropout.json() != 0)
     dropout.fail("merge dropout is not supported");
   for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"})
@@ -172,7 +180,7 @@ IdByText index_added_tokens(const Node& root, const std::vector<AddedToken>& add
       root.at("added_tokens")
           .item(i)
           .at("content")
-          .fail(fmt::format("\"{}\" is listed twice", added_tokens[i].content));
+          .fail(fmt::format("\"{}\" is listed twice", shortened(added_tokens[i].content)));
   return ids;
 }
 
@@ -242,9 +250,10 @@ void read_merges(const Node& merges, const IdByText& vocabulary, TokenizerParts&
     const auto [left, right] = read_merge_parts(merge);
     const auto id = [&](const std::string& text) {
       const auto found = vocabulary.find(text);
-      if (found == vocabulary.end()) merge.fail(fmt::format("token \"{}\" is not in model.vocab", text));
+      if (found == vocabulary.end())
+        merge.fail(fmt::format("token \"{}\" is not in model.vocab", shortened(text)));
       if (parts.tokens[static_cast<std::size_t>(found->second)].empty())
-        merge.fail(fmt::format("token \"{}\" is not made of bytes", text));
+        merge.fail(fmt::format("token \"{}\" is not made of bytes", shortened(text)));
       return found->second;
     };
     parts.merges.push_back({id(left), id(right), id(left + right)});
@@ -283,8 +292,8 @@ void read_post_processor(const Node& root, TokenizerParts& parts) {
     if (type == "TemplateProcessing") {
       read_template(step, parts);
     } else if (type != "ByteLevel") {  // ByteLevel only moves offsets
-      step.fail(
-          fmt::format("post-processor \"{}\" is not supported; ByteLevel and TemplateProcessing are", type));
+      step.fail(fmt::format("post-processor \"{}\" is not supported; ByteLevel and TemplateProcessing are",
+                            shortened(type)));
     }
   }
 }
@@ -292,7 +301,8 @@ void read_post_processor(const Node& root, TokenizerParts& parts) {
 void check_decoder(const Node& root) {
   for (const Node& step : flatten(root.get("decoder"), "decoders"))
     if (step.at("type").string() != "ByteLevel")
-      step.fail(fmt::format("decoder \"{}\" is not supported; ByteLevel is", step.at("type").string()));
+      step.fail(
+          fmt::format("decoder \"{}\" is not supported; ByteLevel is", shortened(step.at("type").string())));
 }
 
 }  // namespace

@@ -14,8 +14,10 @@ namespace {
 // The words as sequences of token ids, end to end; merging shortens them in place.
 class SymbolWords {
  public:
-  SymbolWords(const WordCounts& words, const std::array<std::int32_t, 256>& byte_ids)
-      : counts_(words.counts) {
+  // `tokens`: the bytes of each id, up to date at each call.
+  SymbolWords(const WordCounts& words, const std::vector<std::string>& tokens,
+              const std::array<std::int32_t, 256>& byte_ids)
+      : counts_(words.counts), tokens_(tokens) {
     for (std::uint32_t i = 0; i < words.words.size(); ++i) {
       begins_.push_back(symbols_.size());
       for (const char c : words.words.at(i)) symbols_.push_back(byte_ids[static_cast<unsigned char>(c)]);
@@ -29,7 +31,7 @@ class SymbolWords {
     for (std::uint32_t word = 0; word < size(); ++word) {
       const std::int32_t* symbols = symbols_.data() + begins_[word];
       for (std::uint32_t i = 0; i + 1 < lengths_[word]; ++i)
-        pairs.add({symbols[i], symbols[i + 1]}, count(word), word);
+        add(pairs, {symbols[i], symbols[i + 1]}, +1, word);
     }
   }
 
@@ -44,13 +46,13 @@ class SymbolWords {
         continue;
       }
       if (out > 0) {
-        pairs.add({symbols[out - 1], pair.left}, -count(word), word);
-        pairs.add({symbols[out - 1], merged}, count(word), word);
+        add(pairs, {symbols[out - 1], pair.left}, -1, word);
+        add(pairs, {symbols[out - 1], merged}, +1, word);
       }
       ++in;
       if (in + 1 < length) {
-        pairs.add({pair.right, symbols[in + 1]}, -count(word), word);
-        pairs.add({merged, symbols[in + 1]}, count(word), word);
+        add(pairs, {pair.right, symbols[in + 1]}, -1, word);
+        add(pairs, {merged, symbols[in + 1]}, +1, word);
       }
       symbols[out++] = merged;
     }
@@ -58,9 +60,14 @@ class SymbolWords {
   }
 
  private:
-  std::int64_t count(std::uint32_t word) const { return static_cast<std::int64_t>(counts_[word]); }
+  void add(PairCounts& pairs, TokenPair pair, std::int64_t change, std::uint32_t word) const {
+    const std::size_t bytes = tokens_[static_cast<std::size_t>(pair.left)].size() +
+                              tokens_[static_cast<std::size_t>(pair.right)].size();
+    if (bytes <= kMaxMergedBytes) pairs.add(pair, change * static_cast<std::int64_t>(counts_[word]), word);
+  }
 
   const std::vector<std::uint64_t>& counts_;
+  const std::vector<std::string>& tokens_;
   std::vector<std::int32_t> symbols_;
   std::vector<std::size_t> begins_;
   std::vector<std::uint32_t> lengths_;
@@ -138,7 +145,7 @@ TokenizerParts train_bpe(const WordCounts& words, const TrainOptions& options) {
     if (token.size() == 1) byte_ids[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(id);
   }
 
-  SymbolWords symbols(words, byte_ids);
+  SymbolWords symbols(words, parts.tokens, byte_ids);
   PairCounts pairs;
   symbols.count_pairs(pairs);
   pairs.queue_changed();

@@ -1,6 +1,7 @@
 // Learning byte-pair merges.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -12,6 +13,10 @@ namespace terroir {
 
 inline constexpr const char* kBeginOfText = "<|begin_of_text|>";
 inline constexpr const char* kEndOfText = "<|end_of_text|>";
+
+// No longer token is learned: a text that repeats one letter would give ones of any length. The longest in
+// public vocabularies have a few hundred bytes.
+inline constexpr std::size_t kMaxMergedBytes = 1024;
 
 struct TrainOptions {
   Pretokenizer pretokenizer = Pretokenizer::kLlama3;  // the one the words were counted with

@@ -18,12 +18,6 @@ std::size_t piece_length(std::string_view text, std::size_t piece_bytes) {
   return piece_bytes - (partial_char < piece_bytes ? partial_char : 0);
 }
 
-WordCounts count_words(Pretokenizer pretokenizer, std::string_view text) {
-  WordCounts counts;
-  for (WordSplitter words(pretokenizer, text); !words.done();) counts.add(words.next(), 1);
-  return counts;
-}
-
 }  // namespace
 
 void WordCounts::add(std::string_view word, std::uint64_t count) {
@@ -32,11 +26,22 @@ void WordCounts::add(std::string_view word, std::uint64_t count) {
   counts[index] += count;
 }
 
+WordCounts WordCounter::count_words(Pretokenizer pretokenizer, const Piece& piece) {
+  WordCounts counts;
+  std::size_t begin = 0;
+  for (const std::size_t end : piece.ends) {
+    const std::string_view text = std::string_view(piece.bytes).substr(begin, end - begin);
+    for (WordSplitter words(pretokenizer, text); !words.done();) counts.add(words.next(), 1);
+    begin = end;
+  }
+  return counts;
+}
+
 void WordCounter::add_text(std::string_view text) {
   bytes_added_ += text.size();
   while (!text.empty()) {
     const std::size_t length = piece_length(text, options_.piece_bytes);
-    add_piece(std::string(text.substr(0, length)));
+    add_to_piece(text.substr(0, length));
     text.remove_prefix(length);
   }
 }
@@ -53,16 +58,20 @@ void WordCounter::add_file(const std::filesystem::path& path) {
     const bool is_last = offset == file.size();
     while (text.size() > options_.piece_bytes || (is_last && !text.empty())) {
       const std::size_t length = piece_length(text, options_.piece_bytes);
-      add_piece(text.substr(0, length));
+      add_to_piece(std::string_view(text).substr(0, length));
       text.erase(0, length);
     }
   }
   bytes_added_ += file.size();
 }
 
-void WordCounter::add_piece(std::string piece) {
-  waiting_.push_back(std::move(piece));
-  if (waiting_.size() >= static_cast<std::size_t>(options_.num_threads)) count_waiting();
+void WordCounter::add_to_piece(std::string_view text) {
+  if (waiting_.empty() || waiting_.back().bytes.size() + text.size() > options_.piece_bytes) {
+    if (waiting_.size() >= static_cast<std::size_t>(options_.num_threads)) count_waiting();
+    waiting_.emplace_back();
+  }
+  waiting_.back().bytes += text;
+  waiting_.back().ends.push_back(waiting_.back().bytes.size());
 }
 
 void WordCounter::count_waiting() {

@@ -27,7 +27,7 @@ struct WordCounterOptions {
   // byte order) until half as many are left. A word costs its length and 30 to 50 bytes here, then 8 times
   // its length during the merging.
   std::uint32_t max_words = 5'000'000;
-  // Text is counted in pieces of this size, cut between words. The result depends on it when words are
+  // Text is counted in pieces of about this size, cut between words. The result depends on it when words are
   // dropped, and a word longer than a piece is cut.
   std::size_t piece_bytes = std::size_t{8} << 20;
 };
@@ -50,12 +50,18 @@ class WordCounter {
   std::uint64_t words_dropped() const { return words_dropped_; }
 
  private:
-  void add_piece(std::string piece);
+  // Texts to be counted by one thread: end to end, text i ends at ends[i].
+  struct Piece {
+    std::string bytes;
+    std::vector<std::size_t> ends;
+  };
+  void add_to_piece(std::string_view text);
   void count_waiting();
   void drop_rarest();
+  static WordCounts count_words(Pretokenizer pretokenizer, const Piece& piece);
 
   WordCounterOptions options_;
-  std::vector<std::string> waiting_;  // at most num_threads pieces
+  std::vector<Piece> waiting_;  // at most num_threads; the last one may still grow
   WordCounts total_;
   std::uint64_t bytes_added_ = 0;
   std::uint64_t words_dropped_ = 0;

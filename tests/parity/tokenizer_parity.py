@@ -18,6 +18,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>"]
+MAX_MERGED_BYTES = 1024  # kMaxMergedBytes of data/tokenizer/train.h
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 SPLITS = {"gpt-2": None, "llama-3": LLAMA3, "qwen2": LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")}
@@ -108,7 +109,8 @@ def hf_untrained(pretokenizer):
 def hf_train(text, pretokenizer, vocab_size, min_frequency):
     tokenizer = hf_untrained(pretokenizer)
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=SPECIAL,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+                                  max_token_length=MAX_MERGED_BYTES + 1)  # theirs is the first length refused
     tokenizer.train_from_iterator([text], trainer)
     return tokenizer
 
