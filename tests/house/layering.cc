@@ -27,7 +27,7 @@ const std::vector<std::vector<std::string>> kTrainerOrder = {
 
 std::vector<Layer> all_layers() {
   std::vector<Layer> layers = {
-      {"base", {}},  //
+      {"base", {}},  // nothing of ours
       {"kernels/tensor", {"base", "kernels/op_table.h"}},
       {"kernels", {"base"}},
       {"parallel", {"base", "kernels/tensor"}},
