@@ -47,7 +47,8 @@ TEST(Schedule, OneFOneBKeepsAtMostOneMicroBatchPerLaterStageInFlight) {
 TEST(Schedule, BothRunTheBackwardPassesInTheSameOrder) {
   for (const char* name : kNames) {
     int expected = 0;
-    for (const Action& action : make_schedule(name, 3, 5).actions[1])
+    const Schedule schedule = make_schedule(name, 3, 5);
+    for (const Action& action : schedule.actions[1])
       if (action.kind == ActionKind::kBackward) {
         EXPECT_EQ(action.micro_batch, expected++) << name;
       }
