@@ -7,7 +7,7 @@
 #include "parallel/world.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
-#include "tests/trainer/sharded_state.h"
+#include "tests/trainer/save_state.h"
 #include "trainer/checkpoint/manifest.h"
 
 namespace terroir {
@@ -18,32 +18,9 @@ using test::RankState;
 
 const std::vector<int> kSizes{1, 2, 3, 4};
 
-std::vector<int> all_ranks(int size) {
-  std::vector<int> ranks;
-  for (int rank = 0; rank < size; ++rank) ranks.push_back(rank);
-  return ranks;
-}
-
-CheckpointMeta meta_at(std::int64_t step) {
-  CheckpointMeta meta;
-  meta.step = step;
-  return meta;
-}
-
-// Saves each rank's slices from a thread of its own.
-void save(const std::filesystem::path& folder, const CheckpointMeta& meta,
-          const std::vector<RankState>& layout, const std::filesystem::path& tokenizer = {}) {
-  run_threads(static_cast<int>(layout.size()), {}, [&](World& world) {
-    const auto control = world.group(all_ranks(world.size()), Queue::kControl, "control");
-    save_checkpoint(folder, meta, layout[static_cast<std::size_t>(world.rank())].slices(), tokenizer,
-                    *control);
-  });
-}
-
-std::vector<RankState> filled(std::vector<RankState> layout) {
-  for (RankState& rank : layout) rank.fill();
-  return layout;
-}
+using test::filled;
+using test::meta_at;
+using test::save;
 
 TEST(Checkpoint, AnyLayoutLoadsWhatAnyLayoutSaved) {
   for (const int savers : kSizes) {
@@ -88,7 +65,7 @@ TEST(Checkpoint, KeepsItsMeta) {
 TEST(Checkpoint, ManifestNamesTensorsWithTheirUnshardedShapes) {
   TemporaryFolder folder;
   save(folder.path(), meta_at(1), filled(random_layout(3, 5)));
-  const Manifest manifest = read_manifest(folder / "step-00000001");
+  const CheckpointManifest manifest = read_checkpoint_manifest(folder / "step-00000001");
   ASSERT_EQ(manifest.tensors.size(), test::small_tensors().size());
   for (const auto& [name, shape] : test::small_tensors()) {
     EXPECT_EQ(manifest.tensors.at(name).shape, shape);
@@ -100,7 +77,7 @@ TEST(Checkpoint, StoresEachElementOnce) {
   TemporaryFolder folder;
   save(folder.path(), meta_at(1), filled(random_layout(2, 9, {"weight"})));
   std::uint64_t data_bytes = 0;
-  for (const StoredFile& file : read_manifest(folder / "step-00000001").files) {
+  for (const StoredFile& file : read_checkpoint_manifest(folder / "step-00000001").files) {
     std::uint64_t header_bytes = 0;
     InputFile(folder / "step-00000001" / file.name)
         .read_at(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
@@ -154,23 +131,17 @@ TEST_F(LoadRefusal, NamesAStateThatIsNotThere) {
 }
 
 TEST_F(LoadRefusal, NamesElementsThatNoSliceHolds) {
-  // A manifest whose slices add up to the tensor but leave a hole: one slice twice in place of another.
-  Manifest manifest = read_manifest(path_);
-  auto& slices = manifest.tensors.at("model.norm.weight").states.at("weight");
-  std::vector<float> norm(6);
-  slices = {{{{0}, {3}}, 0, 3, slices[0].file, slices[0].key, ""},
-            {{{0}, {3}}, 0, 3, slices[0].file, slices[0].key, ""}};
+  // Two slices with as many elements as the tensor, but of the same half of it.
   const auto control = local_world()->group({0}, Queue::kControl, "control");
-  const StateSlice half{"half", "weight", {3}, whole_box({3}), 0, 3, memory_.data()};
-  save_checkpoint(folder_ / "other", meta_at(1), {{half}}, {}, *control);
-  const Manifest other = read_manifest(folder_ / "other/step-00000001");
-  const StoredSlice stored = other.tensors.at("half").states.at("weight")[0];
-  Manifest holed = other;
-  holed.tensors["t"] = {{6}, {{"weight", {stored, stored}}}};
-  write_file_atomically(folder_ / "other/step-00000001/manifest.json", manifest_text(holed));
-  expect_error(ExitCode::kCheckpoint, {"t: 3 of 6 elements of weight are in no slice"}, [&] {
-    load_checkpoint(folder_ / "other/step-00000001", {{whole_slice("t", "weight", {6}, norm.data())}});
-  });
+  save_checkpoint(folder_.path(), meta_at(2), {{whole_slice("half", "weight", {3}, memory_.data())}}, {},
+                  *control);
+  CheckpointManifest manifest = read_checkpoint_manifest(folder_ / "step-00000002");
+  const StoredSlice half = manifest.tensors.at("half").states.at("weight")[0];
+  manifest.tensors["t"] = {{6}, {{"weight", {half, half}}}};
+  path_ = folder_ / "step-00000002";
+  write_file_atomically(path_ / kManifestName, manifest_text(manifest));
+  expect_refusal(whole_slice("t", "weight", {6}, memory_.data()),
+                 "t: 3 of 6 elements of weight are in no slice");
 }
 
 TEST(Checkpoint, RefusesAnotherTokenizerThanTheRunBeganWith) {
@@ -184,7 +155,7 @@ TEST(Checkpoint, RefusesAnotherTokenizerThanTheRunBeganWith) {
   EXPECT_TRUE(std::filesystem::is_empty(folder / "checkpoints"));
 }
 
-TEST(Manifest, SurvivesTheWayToTextAndBack) {
+TEST(CheckpointManifest, SurvivesTheWayToTextAndBack) {
   TemporaryFolder folder;
   save(folder.path(), meta_at(3), filled(random_layout(2, 4)));
   const std::string text = read_file(folder / "step-00000003/manifest.json");
@@ -202,7 +173,7 @@ std::string resealed(const std::string& text, const std::string& from, const std
   return fmt::format("{},\n  \"manifest_hash\": \"{}\"\n}}\n", body, hash);
 }
 
-TEST(Manifest, RefusesWhatItCannotTrust) {
+TEST(CheckpointManifest, RefusesWhatItCannotTrust) {
   TemporaryFolder folder;
   save(folder.path(), meta_at(3), filled(random_layout(1, 4)));
   const std::string text = read_file(folder / "step-00000003/manifest.json");

@@ -70,7 +70,7 @@ std::string tensor_text(const std::pair<const std::string, StoredTensor>& tensor
                      Json(tensor.second.shape).dump(), joined(tensor.second.states, state_text));
 }
 
-std::string contents_text(const Manifest& manifest) {
+std::string contents_text(const CheckpointManifest& manifest) {
   return fmt::format("  \"files\": [{}],\n  \"tensors\": {{{}}}",
                      joined(manifest.files, [](const StoredFile& file) { return "    " + line_of(file); }),
                      joined(manifest.tensors, tensor_text));
@@ -80,7 +80,7 @@ std::string contents_text(const Manifest& manifest) {
 struct Incomplete {
   std::string tensor, message;
 };
-std::optional<Incomplete> find_incomplete(const Manifest& manifest) {
+std::optional<Incomplete> find_incomplete(const CheckpointManifest& manifest) {
   for (const auto& [name, tensor] : manifest.tensors) {
     const std::int64_t numel = whole_box(tensor.shape).numel();
     for (const auto& [state, slices] : tensor.states) {
@@ -201,7 +201,7 @@ CheckpointMeta parse_meta(const Json& json, const Place& place) {
 }
 
 // "files" and "tensors" of a manifest or of a rank's part.
-void parse_contents(const Json& json, const Place& place, Manifest& manifest) {
+void parse_contents(const Json& json, const Place& place, CheckpointManifest& manifest) {
   std::set<std::string> names;
   for (const Json& item : member<Json>(json, "files", place)) {
     manifest.files.push_back(parse_file(item, place));
@@ -216,14 +216,15 @@ void parse_contents(const Json& json, const Place& place, Manifest& manifest) {
 
 }  // namespace
 
-const StoredFile* Manifest::find_file(const std::string& name) const {
+const StoredFile* CheckpointManifest::find_file(const std::string& name) const {
   const auto found =
       std::find_if(files.begin(), files.end(), [&](const StoredFile& file) { return file.name == name; });
   return found == files.end() ? nullptr : &*found;
 }
 
-void merge(Manifest& into, Manifest part) {
+void merge(CheckpointManifest& into, CheckpointManifest part) {
   for (StoredFile& file : part.files) into.files.push_back(std::move(file));
+  std::sort(into.files.begin(), into.files.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   for (auto& [name, tensor] : part.tensors) {
     StoredTensor& target = into.tensors.try_emplace(name, StoredTensor{tensor.shape, {}}).first->second;
     TERROIR_CHECK(target.shape == tensor.shape, "ranks give {} different shapes", name);
@@ -232,23 +233,23 @@ void merge(Manifest& into, Manifest part) {
   }
 }
 
-void check_complete(const Manifest& manifest) {
+void check_complete(const CheckpointManifest& manifest) {
   const std::optional<Incomplete> problem = find_incomplete(manifest);
   TERROIR_CHECK(!problem, "{}: {}", problem->tensor, problem->message);
 }
 
-std::string manifest_part_text(const Manifest& part) {
+std::string manifest_part_text(const CheckpointManifest& part) {
   return fmt::format("{{\n{}\n}}", contents_text(part));
 }
 
-Manifest parse_manifest_part(const std::string& text) {
+CheckpointManifest parse_manifest_part(const std::string& text) {
   const Place place{"another rank's part of the manifest"};
-  Manifest part;
+  CheckpointManifest part;
   parse_contents(parse_json(text, place.file, ExitCode::kInternal), place, part);
   return part;
 }
 
-std::string manifest_text(const Manifest& manifest) {
+std::string manifest_text(const CheckpointManifest& manifest) {
   const CheckpointMeta& meta = manifest.meta;
   OrderedJson head;
   head["format"] = kFormat;
@@ -266,12 +267,12 @@ std::string manifest_text(const Manifest& manifest) {
   return fmt::format("{}{}{}{}", body, kHashBegin, hash_of(body), kHashEnd);
 }
 
-Manifest parse_manifest(const std::string& text, const std::string& file) {
+CheckpointManifest parse_manifest(const std::string& text, const std::string& file) {
   const Place place{file};
   const std::string body(checked_body(text, place));
   const Json json = parse_json(body + "\n}", file, ExitCode::kCheckpoint);
   check_format(json, place);
-  Manifest manifest;
+  CheckpointManifest manifest;
   manifest.meta = parse_meta(json, place);
   parse_contents(json, place, manifest);
   if (const std::optional<Incomplete> problem = find_incomplete(manifest))
@@ -279,7 +280,7 @@ Manifest parse_manifest(const std::string& text, const std::string& file) {
   return manifest;
 }
 
-Manifest read_manifest(const std::filesystem::path& checkpoint) {
+CheckpointManifest read_checkpoint_manifest(const std::filesystem::path& checkpoint) {
   const std::filesystem::path path = checkpoint / kManifestName;
   if (!std::filesystem::exists(path))
     throw UserError(ExitCode::kCheckpoint, Place{checkpoint.string()},

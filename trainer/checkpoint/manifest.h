@@ -33,7 +33,7 @@ struct StoredTensor {
 };
 
 // Also a rank's part of one, before they are merged; then only files and tensors are filled.
-struct Manifest {
+struct CheckpointManifest {
   CheckpointMeta meta;
   std::vector<StoredFile> files;
   std::map<std::string, StoredTensor> tensors;
@@ -41,24 +41,24 @@ struct Manifest {
 };
 
 // A rank's part as text and back, to send it to the rank that writes the manifest.
-std::string manifest_part_text(const Manifest& part);
-Manifest parse_manifest_part(const std::string& text);
+std::string manifest_part_text(const CheckpointManifest& part);
+CheckpointManifest parse_manifest_part(const std::string& text);
 
-// Adds the files and slices of `part`. Ranks must agree on shapes (checked).
-void merge(Manifest& into, Manifest part);
+// Adds the files (then sorted by name) and slices of `part`. Ranks must agree on shapes (checked).
+void merge(CheckpointManifest& into, CheckpointManifest part);
 
 // Throws ContractError, naming the tensor, unless each state of each tensor has as many elements as the
 // tensor: a rank that forgot or repeated a slice is found before the checkpoint is committed.
-void check_complete(const Manifest& manifest);
+void check_complete(const CheckpointManifest& manifest);
 
 // The file's text; its last member is the hash of everything before it.
-std::string manifest_text(const Manifest& manifest);
+std::string manifest_text(const CheckpointManifest& manifest);
 
 // Refuses a damaged or inconsistent text with a UserError, exit 4, that names `file` and the tensor.
-Manifest parse_manifest(const std::string& text, const std::string& file);
+CheckpointManifest parse_manifest(const std::string& text, const std::string& file);
 
 // The manifest of a checkpoint folder. A folder without one is not a (complete) checkpoint: UserError,
 // exit 4.
-Manifest read_manifest(const std::filesystem::path& checkpoint);
+CheckpointManifest read_checkpoint_manifest(const std::filesystem::path& checkpoint);
 
 }  // namespace terroir
