@@ -129,7 +129,7 @@ put_other_run_aside() {
 }
 
 train() {
-  mpirun -np "$RANKS" --bind-to none "$terroir" train "$CONFIG" "${overrides[@]}"
+  mpirun -np "$RANKS" "$terroir" train "$CONFIG" "${overrides[@]}"
 }
 
 # One line a language on the terminal, and the same as JSON for the report.

@@ -103,10 +103,7 @@ for preset in "${presets[@]}"; do
         run_tests release --label-exclude '^(gpu|parity|bench)$'
       fi
       ;;
-    dev) run_tests dev --label-exclude "$NOT_UNIT" ;;
-    # GNU OpenMP synchronizes in ways that ThreadSanitizer does not see and would report: one OpenMP thread. Our own
-    # threads (communicators, loader, tokenizer) are what it watches.
-    tsan) OMP_THREAD_LIMIT=1 run_tests tsan --label-exclude "$NOT_UNIT" ;;
+    *) run_tests "$preset" --label-exclude "$NOT_UNIT" ;;
   esac
 done
 
