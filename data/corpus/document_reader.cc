@@ -11,12 +11,12 @@ namespace {
 
 constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
 
-bool is_json_lines(const std::filesystem::path& path) {
+bool is_json_lines(const std::filesystem::path& path, bool any_name_is_text) {
   if (path == "-") return false;
   std::filesystem::path name = path.filename();
   if (name.extension() == ".zst") name = name.stem();
   if (name.extension() == ".jsonl") return true;
-  if (name.extension() == ".txt") return false;
+  if (name.extension() == ".txt" || any_name_is_text) return false;
   throw UserError(ExitCode::kUsage, Place{path.string()},
                   "unknown kind of text: the name must end in .txt, .jsonl, .txt.zst or .jsonl.zst");
 }
@@ -52,7 +52,7 @@ Place line_place(const std::string& file, std::int64_t line, std::size_t column 
 DocumentReader::DocumentReader(const std::filesystem::path& path, ReaderOptions options)
     : name_(path == "-" ? "<standard input>" : path.string()),
       options_(std::move(options)),
-      json_lines_(is_json_lines(path)),
+      json_lines_(is_json_lines(path, options_.any_name_is_text)),
       source_(open_bytes(path)),
       buffer_(kBufferBytes, '\0') {}
 

@@ -25,6 +25,7 @@ enum class InvalidUtf8 {
 struct ReaderOptions {
   std::string text_key = "text";  // of JSON Lines
   InvalidUtf8 invalid_utf8 = InvalidUtf8::kRefuse;
+  bool any_name_is_text = false;  // read a file of unknown extension as .txt instead of refusing it
   std::uint64_t max_line_bytes = std::uint64_t{256}
                                  << 20;  // a longer line is refused: memory is bounded by it
 };

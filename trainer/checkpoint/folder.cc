@@ -80,7 +80,7 @@ void remove_folder(const fs::path& path) {
 
 std::optional<std::string> find_damage(const fs::path& checkpoint) {
   try {
-    for (const StoredFile& file : read_manifest(checkpoint).files) {
+    for (const StoredFile& file : read_checkpoint_manifest(checkpoint).files) {
       std::error_code error;
       const std::uint64_t bytes = fs::file_size(checkpoint / file.name, error);
       if (error) return fmt::format("{}: {}", (checkpoint / file.name).string(), error.message());

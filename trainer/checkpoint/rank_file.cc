@@ -48,11 +48,11 @@ Hash128 write_slice(SafetensorsWriter& writer, const StateSlice& slice, std::siz
 
 }  // namespace
 
-Manifest write_rank_file(const std::filesystem::path& folder, const std::string& name,
+CheckpointManifest write_rank_file(const std::filesystem::path& folder, const std::string& name,
                          std::span<const StateSlice> slices, const SliceReader& read,
                          const SaveProbe& probe) {
   const std::map<std::string, std::size_t> keys = make_keys(slices);
-  Manifest part;
+  CheckpointManifest part;
   if (keys.empty()) return part;
   std::vector<SafetensorsTensor> tensors;
   for (const auto& [key, index] : keys)

@@ -18,7 +18,7 @@ using SliceReader =
 
 // Writes the slices to folder/name, durable when it returns, and returns their part of the manifest. Slices
 // without elements are left out; without any the file is too. `slices[i].data` is not read.
-Manifest write_rank_file(const std::filesystem::path& folder, const std::string& name,
+CheckpointManifest write_rank_file(const std::filesystem::path& folder, const std::string& name,
                          std::span<const StateSlice> slices, const SliceReader& read, const SaveProbe& probe);
 
 // Writes a text file into the checkpoint (folder "hf/" is made), durable when it returns.

@@ -23,7 +23,7 @@ StateSlice without_data(const StoredSlice& stored, const StateSlice& like) {
 }  // namespace
 
 CheckpointReader::CheckpointReader(const std::filesystem::path& checkpoint)
-    : path_(checkpoint), manifest_(read_manifest(checkpoint)) {}
+    : path_(checkpoint), manifest_(read_checkpoint_manifest(checkpoint)) {}
 
 std::optional<std::string> CheckpointReader::read_file(const std::string& name) const {
   const StoredFile* stored = manifest_.find_file(name);
@@ -115,14 +115,14 @@ void CheckpointReader::load(std::span<const StateSlice> wanted) {
   }
 }
 
-CheckpointMeta read_checkpoint_meta(const std::filesystem::path& path) { return read_manifest(path).meta; }
+CheckpointMeta read_checkpoint_meta(const std::filesystem::path& path) { return read_checkpoint_manifest(path).meta; }
 
 void load_checkpoint(const std::filesystem::path& path, std::span<const StateSlice> wanted) {
   CheckpointReader(path).load(wanted);
 }
 
 bool checkpoint_has_state(const std::filesystem::path& path, const std::string& state) {
-  const Manifest manifest = read_manifest(path);
+  const CheckpointManifest manifest = read_checkpoint_manifest(path);
   return std::any_of(manifest.tensors.begin(), manifest.tensors.end(),
                      [&](const auto& tensor) { return tensor.second.states.contains(state); });
 }

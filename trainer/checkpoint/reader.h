@@ -18,7 +18,7 @@ class CheckpointReader {
  public:
   explicit CheckpointReader(const std::filesystem::path& checkpoint);
   const std::filesystem::path& path() const { return path_; }
-  const Manifest& manifest() const { return manifest_; }
+  const CheckpointManifest& manifest() const { return manifest_; }
 
   // As load_checkpoint. A stored slice that several wanted slices need is read once; memory stays within a
   // few MiB.
@@ -33,7 +33,7 @@ class CheckpointReader {
                   std::span<std::vector<bool>* const> covered);
 
   std::filesystem::path path_;
-  Manifest manifest_;
+  CheckpointManifest manifest_;
   std::map<std::string, std::unique_ptr<SafetensorsFile>> files_;
 };
 

@@ -65,7 +65,7 @@ std::vector<std::string> gather_texts(const std::string& text, Communicator& con
   return texts;
 }
 
-void store_tokenizer(const fs::path& source, const fs::path& folder, Manifest& manifest) {
+void store_tokenizer(const fs::path& source, const fs::path& folder, CheckpointManifest& manifest) {
   if (source.empty()) return;
   const std::string text = read_file(source, ExitCode::kCheckpoint);
   const std::string sha256 = sha256_hex(text);
@@ -86,7 +86,7 @@ SliceReader memory_of(std::span<const StateSlice> slices) {
 }
 
 // Rank 0: the manifest from all ranks' parts, then the rename that makes the checkpoint exist.
-void commit(const fs::path& final_path, Manifest manifest, const std::vector<std::string>& parts,
+void commit(const fs::path& final_path, CheckpointManifest manifest, const std::vector<std::string>& parts,
             const SaveProbe& probe) {
   for (const std::string& part : parts) merge(manifest, parse_manifest_part(part));
   check_complete(manifest);
@@ -98,7 +98,7 @@ void save_in_step(const fs::path& final_path, const CheckpointMeta& meta, std::s
                   const fs::path& tokenizer_json, Communicator& control, const SaveProbe& probe) {
   const bool leader = control.rank() == 0;
   const fs::path folder = temporary_folder(final_path);
-  Manifest manifest{meta, {}, {}}, part;
+  CheckpointManifest manifest{meta, {}, {}}, part;
   together(control, [&] {
     if (leader) begin_folder(final_path);
   });

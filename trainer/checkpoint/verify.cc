@@ -52,7 +52,7 @@ std::vector<float> load_whole(CheckpointReader& reader, const std::string& tenso
 }
 
 using StateName = std::pair<std::string, std::string>;  // tensor, state
-std::set<StateName> state_names(const Manifest& manifest) {
+std::set<StateName> state_names(const CheckpointManifest& manifest) {
   std::set<StateName> names;
   for (const auto& [name, tensor] : manifest.tensors)
     for (const auto& [state, slices] : tensor.states) names.emplace(name, state);

@@ -25,13 +25,13 @@ void print_json(const OrderedJson& json) { fmt::print("{}\n", json.dump()); }
 
 double megabytes(std::uint64_t bytes) { return static_cast<double>(bytes) * 1e-6; }
 
-std::uint64_t total_bytes(const Manifest& manifest) {
+std::uint64_t total_bytes(const CheckpointManifest& manifest) {
   std::uint64_t bytes = 0;
   for (const StoredFile& file : manifest.files) bytes += file.bytes;
   return bytes;
 }
 
-std::set<std::string> states_of(const Manifest& manifest) {
+std::set<std::string> states_of(const CheckpointManifest& manifest) {
   std::set<std::string> states;
   for (const auto& [name, tensor] : manifest.tensors)
     for (const auto& [state, slices] : tensor.states) states.insert(state);
@@ -62,7 +62,7 @@ OrderedJson list_entry(const StepFolder& folder) {
   if (damage) {
     entry["problem"] = *damage;
   } else {
-    entry["bytes"] = total_bytes(read_manifest(folder.path));
+    entry["bytes"] = total_bytes(read_checkpoint_manifest(folder.path));
   }
   return entry;
 }
@@ -91,7 +91,7 @@ int list_checkpoints(const PathOptions& options) {
 
 // ---- inspect
 
-OrderedJson inspect_json(const fs::path& path, const Manifest& manifest) {
+OrderedJson inspect_json(const fs::path& path, const CheckpointManifest& manifest) {
   OrderedJson json{{"path", path.string()},
                    {"step", manifest.meta.step},
                    {"next_sample", manifest.meta.next_sample},
@@ -110,7 +110,7 @@ OrderedJson inspect_json(const fs::path& path, const Manifest& manifest) {
 
 int inspect_checkpoint(const PathOptions& options) {
   const fs::path path = resolve_checkpoint(options.path);
-  const Manifest manifest = read_manifest(path);
+  const CheckpointManifest manifest = read_checkpoint_manifest(path);
   if (options.json) {
     print_json(inspect_json(path, manifest));
     return kDone;
@@ -136,7 +136,7 @@ int verify(const PathOptions& options) {
   const fs::path path = resolve_checkpoint(options.path);
   const std::vector<Problem> problems = verify_checkpoint(path);
   if (!problems.empty()) throw UserError(ExitCode::kCheckpoint, problems);
-  const Manifest manifest = read_manifest(path);
+  const CheckpointManifest manifest = read_checkpoint_manifest(path);
   if (options.json) {
     print_json({{"path", path.string()},
                 {"valid", true},

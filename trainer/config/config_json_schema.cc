@@ -13,14 +13,14 @@ OrderedJson json_number(double value) {
   return value;
 }
 
-void add_range(const Range& range, OrderedJson& schema) {
+void add_range(const ValueRange& range, OrderedJson& schema) {
   if (std::isfinite(range.min))
     schema[range.above_min ? "exclusiveMinimum" : "minimum"] = json_number(range.min);
   if (std::isfinite(range.max))
     schema[range.below_max ? "exclusiveMaximum" : "maximum"] = json_number(range.max);
 }
 
-OrderedJson number_schema(const char* type, const Range& range) {
+OrderedJson number_schema(const char* type, const ValueRange& range) {
   OrderedJson schema = {{"type", type}};
   add_range(range, schema);
   return schema;

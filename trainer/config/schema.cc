@@ -32,11 +32,11 @@ SchemaNode make_tree() {
 
 }  // namespace
 
-bool Range::contains(double value) const {
+bool ValueRange::contains(double value) const {
   return (above_min ? value > min : value >= min) && (below_max ? value < max : value <= max);
 }
 
-std::string to_string(const Range& range) {
+std::string to_string(const ValueRange& range) {
   const bool has_min = range.min != -std::numeric_limits<double>::infinity();
   const bool has_max = range.max != std::numeric_limits<double>::infinity();
   if (has_min && has_max && range.min == range.max) return shortest(range.min);

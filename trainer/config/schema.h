@@ -34,7 +34,7 @@ using Field = std::variant<bool*, int*, std::int64_t*, std::uint64_t*, double*, 
                            std::vector<std::int64_t>*, NumberPair, IntegerOrFromTokenizer>;
 
 // Of a number, or of every number of a list. Unused for texts and booleans.
-struct Range {
+struct ValueRange {
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
   bool above_min = false;  // min itself is outside
@@ -42,16 +42,16 @@ struct Range {
   bool contains(double value) const;
 };
 // "at least 1", "1 to 3", "above 0", "at least 0 and below 1"; empty for everything.
-std::string to_string(const Range& range);
+std::string to_string(const ValueRange& range);
 
 struct ConfigKey {
   std::string_view path;  // NAME stands for any word, N for a place in a list
   Field (*field)(Config&, const Captures&);
   std::string_view meaning;  // one line; may use Markdown's `code`
-  Range range = {};
+  ValueRange range = {};
   std::vector<std::string_view> choices = {};  // of a text; empty: any
   std::vector<std::string_view> planned = {};  // texts of `choices`' kind that a later version will know
-  Range built = {};                            // numbers of `range` outside `built` are planned, not built
+  ValueRange built = {};                            // numbers of `range` outside `built` are planned, not built
   bool required = false;
   bool nullable = false;  // a text that may be null: none
 };

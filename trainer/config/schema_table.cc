@@ -9,9 +9,9 @@ constexpr double kMaxSize = 1 << 24;
 constexpr double kMaxCount = 1e9;  // steps, intervals
 constexpr double kMaxRanks = 1 << 20;
 
-constexpr Range kSize{1, kMaxSize};
-constexpr Range kCount{0, kMaxCount};
-constexpr Range kPositive{.min = 0, .above_min = true};
+constexpr ValueRange kSize{1, kMaxSize};
+constexpr ValueRange kCount{0, kMaxCount};
+constexpr ValueRange kPositive{.min = 0, .above_min = true};
 
 // The field of a key without placeholders.
 #define TERROIR_FIELD(member) [](Config& config, const Captures&) -> Field { return &config.member; }

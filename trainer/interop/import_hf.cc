@@ -85,7 +85,7 @@ std::string dtype_of(const std::vector<NamedShape>& tensors, const HfWeights& we
   return dtypes.contains(SafetensorsDType::kBF16) ? "bf16" : "f16";
 }
 
-Manifest write_weights(const fs::path& folder, const std::vector<NamedShape>& tensors,
+CheckpointManifest write_weights(const fs::path& folder, const std::vector<NamedShape>& tensors,
                        const HfWeights& weights) {
   std::vector<StateSlice> slices;
   for (const NamedShape& tensor : tensors)
@@ -100,7 +100,7 @@ Manifest write_weights(const fs::path& folder, const std::vector<NamedShape>& te
   return write_rank_file(folder, "rank-00000.safetensors", slices, read, {});
 }
 
-void copy_small_files(const fs::path& from, const fs::path& to, Manifest& manifest) {
+void copy_small_files(const fs::path& from, const fs::path& to, CheckpointManifest& manifest) {
   for (const char* name : kKeptFiles)
     if (fs::exists(from / name))
       manifest.files.push_back(
@@ -123,7 +123,7 @@ ImportHfReport import_hf(const ImportHfOptions& options) {
   const std::string dtype = dtype_of(tensors, weights);
 
   StagedFolder staged(options.checkpoint, options.overwrite, kManifestName);
-  Manifest manifest = write_weights(staged.path(), tensors, weights);
+  CheckpointManifest manifest = write_weights(staged.path(), tensors, weights);
   manifest.meta.model = model;
   manifest.meta.extra = {{"imported", {{"from", "hf"}, {"dtype", dtype}}}};
   copy_small_files(options.folder, staged.path(), manifest);

@@ -53,7 +53,7 @@ int ParameterTable::add(ReduceScope scope, bool weight_decay, std::vector<ParamP
   return static_cast<int>(blocks_.size()) - 1;
 }
 
-void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, bool plan_only) {
+void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, ParameterMemory memory) {
   // Groups that span stages come last, in the same order on every rank that makes them.
   std::vector<ParamClass*> order;
   for (ParamClass& c : classes_) order.push_back(&c);
@@ -85,9 +85,8 @@ void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, bool plan_onl
     }
     const std::int64_t last_begin = c.buckets.back().begin;
     c.buckets.back().end = last_begin + round_up(used - last_begin, multiple);
-    if (plan_only) continue;
-    c.params = Buffer(c.numel() * 4);
-    c.grads = Buffer(c.numel() * 4);
+    if (memory != ParameterMemory::kNone) c.params = Buffer(c.numel() * 4);
+    if (memory == ParameterMemory::kParametersAndGradients) c.grads = Buffer(c.numel() * 4);
   }
 }
 

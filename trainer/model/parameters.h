@@ -55,14 +55,16 @@ struct ParamClass {
   Range shard(const ParamBucket& bucket) const;
 };
 
+// How much of a table gets memory: nothing (planning), parameters only (inference), or gradients too.
+enum class ParameterMemory : std::uint8_t { kNone, kParameters, kParametersAndGradients };
+
 // Built in reverse order of use, so that backward completes buckets from the front.
 class ParameterTable {
  public:
   // A block of `pieces` (name, global_shape, box filled in). Returns its index.
   int add(ReduceScope scope, bool weight_decay, std::vector<ParamPiece> pieces);
-  // Places blocks in buckets of about `bucket_bytes`, makes the groups and, unless `plan_only`, allocates.
-  // Collective over the mesh.
-  void finish(Mesh& mesh, std::int64_t bucket_bytes, bool plan_only = false);
+  // Places blocks in buckets of about `bucket_bytes`, makes the groups and allocates. Collective over the mesh.
+  void finish(Mesh& mesh, std::int64_t bucket_bytes, ParameterMemory memory);
 
   const std::vector<ParamBlock>& blocks() const { return blocks_; }
   std::vector<ParamClass>& classes() { return classes_; }

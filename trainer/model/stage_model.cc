@@ -56,7 +56,8 @@ StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, con
       ctx_(ctx),
       region_(make_region(mesh, options)),
       token_bytes_(token_bytes),
-      parameters_(make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes)),
+      parameters_(make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes,
+                                        ParameterMemory::kParametersAndGradients)),
       memory_(std::make_unique<Memory>()) {
   const auto lay_out = [&] { memory_->lay_out(config_, parameters_, options_, region_, ctx_.num_threads); };
   lay_out();
@@ -74,7 +75,7 @@ StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layou
                              Mesh& mesh, int num_threads) {
   const TensorRegion region = make_region(mesh, options);
   const StageParameters parameters =
-      make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes, true);
+      make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes, ParameterMemory::kNone);
   Memory memory;
   memory.lay_out(config, parameters, options, region, num_threads);
   const std::int64_t all = parameter_elements(parameters.table, false);

@@ -42,7 +42,8 @@ StageLayout stage_layout(const ModelConfig& config, int num_stages, int stage,
 }
 
 StageParameters make_stage_parameters(const ModelConfig& config, const StageLayout& layout, Mesh& mesh,
-                                      bool sequence_parallel, std::int64_t bucket_bytes, bool plan_only) {
+                                      bool sequence_parallel, std::int64_t bucket_bytes,
+                                      ParameterMemory memory) {
   const int tensor_size = mesh.size(Axis::kTensor), tensor_rank = mesh.coordinate(Axis::kTensor);
   StageParameters stage;
   stage.layout = layout;
@@ -68,11 +69,9 @@ StageParameters make_stage_parameters(const ModelConfig& config, const StageLayo
     stage.embedding_block = add_vocabulary_block(stage, config, "model.embed_tokens.weight", embedding_scope);
     if (tied && one_stage) stage.head_block = stage.embedding_block;
   }
-  stage.table.finish(mesh, bucket_bytes, plan_only);
-  if (!plan_only) {
-    stage.weights = make_views(stage, config, false);
-    stage.gradients = make_views(stage, config, true);
-  }
+  stage.table.finish(mesh, bucket_bytes, memory);
+  if (memory != ParameterMemory::kNone) stage.weights = make_views(stage, config, false);
+  if (memory == ParameterMemory::kParametersAndGradients) stage.gradients = make_views(stage, config, true);
   return stage;
 }
 

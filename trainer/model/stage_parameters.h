@@ -36,8 +36,8 @@ struct StageParameters {
   StageTensors weights, gradients;
 };
 
-// Collective over the mesh. With `plan_only` the table has sizes but no memory, and there are no views.
+// Collective over the mesh. What has no memory has no views.
 StageParameters make_stage_parameters(const ModelConfig& config, const StageLayout& layout, Mesh& mesh,
-                                      bool sequence_parallel, std::int64_t bucket_bytes, bool plan_only = false);
+                                      bool sequence_parallel, std::int64_t bucket_bytes, ParameterMemory memory);
 
 }  // namespace terroir

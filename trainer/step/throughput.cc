@@ -1,6 +1,5 @@
 #include "trainer/step/throughput.h"
 
-#include <algorithm>
 #include <chrono>
 
 #include "kernels/matmul/matmul.h"
@@ -30,18 +29,15 @@ double measure_peak_flops(OpContext& ctx, Communicator& control) {
   matmul(ctx, matrix(0), matrix(1), matrix(2));  // warm up
   control.barrier(ctx.stream, "peak measurement");
   const auto begin = std::chrono::steady_clock::now();
-  const auto elapsed = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  };
-  double best = 0;
-  for (double last = 0; last < kSeconds;) {
+  double flops = 0, elapsed = 0;
+  while (elapsed < kSeconds) {
     matmul(ctx, matrix(0), matrix(1), matrix(2));
-    const double now = elapsed();
-    best = std::max(best, 2.0 * kSize * kSize * kSize / (now - last));
-    last = now;
+    flops += 2.0 * kSize * kSize * kSize;
+    elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
-  control.all_reduce(View(&best, DType::kF64, {1}), ReduceOp::kSum, ctx.stream, "peak measurement").wait();
-  return best;
+  double rate = flops / elapsed;
+  control.all_reduce(View(&rate, DType::kF64, {1}), ReduceOp::kSum, ctx.stream, "peak measurement").wait();
+  return rate;
 }
 
 }  // namespace terroir

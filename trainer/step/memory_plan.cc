@@ -1,0 +1,79 @@
+#include "trainer/step/memory_plan.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <fstream>
+
+#include "trainer/step/engine.h"
+
+namespace terroir {
+namespace {
+
+constexpr int kNumKinds = 5;
+constexpr const char* kKinds[kNumKinds] = {"parameters", "gradients", "optimizer", "activations", "scratch"};
+
+std::array<std::int64_t, kNumKinds> by_kind(const StageMemory& memory) {
+  return {memory.parameters, memory.gradients, memory.optimizer_state, memory.activations, memory.scratch};
+}
+
+double mib(std::int64_t bytes) { return static_cast<double>(bytes) / 1048576; }
+
+// MemAvailable, or what the control group still allows if that is less.
+std::int64_t available_bytes() {
+  std::int64_t available = INT64_MAX;
+  std::ifstream info("/proc/meminfo");
+  for (std::string word; info >> word;)
+    if (word == "MemAvailable:" && info >> available) available *= 1024;
+  std::int64_t limit = 0, used = 0;
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used)
+    available = std::min(available, limit - used);
+  return available;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
+  MemoryPlan plan{.mine = Engine::plan(config, mesh, num_threads)};
+  const int ranks = mesh.world().size();
+  std::vector<std::int64_t> all(static_cast<std::size_t>(ranks) * kNumKinds);
+  auto mine = by_kind(plan.mine);
+  mesh.control()
+      .all_gather(View(mine.data(), DType::kI64, {1, kNumKinds}), View(all.data(), DType::kI64, {ranks, kNumKinds}),
+                  Stream(), "memory plan")
+      .wait();
+  plan.table = fmt::format("{:>6}", "rank");
+  for (const char* kind : kKinds) plan.table += fmt::format("{:>14}", kind);
+  plan.table += fmt::format("{:>14}\n", "total MiB");
+  for (int rank = 0; rank < ranks; ++rank) {
+    plan.table += fmt::format("{:>6}", rank);
+    std::int64_t total = 0;
+    for (int kind = 0; kind < kNumKinds; ++kind) {
+      const std::int64_t bytes = all[static_cast<std::size_t>(rank * kNumKinds + kind)];
+      plan.table += fmt::format("{:>14.1f}", mib(bytes));
+      total += bytes;
+    }
+    plan.table += fmt::format("{:>14.1f}\n", mib(total));
+  }
+  const std::int64_t needed = plan.mine.total() * mesh.world().local_size(), available = available_bytes();
+  if (needed > available) {
+    int largest = 0;
+    for (int kind = 1; kind < kNumKinds; ++kind)
+      if (mine[static_cast<std::size_t>(kind)] > mine[static_cast<std::size_t>(largest)]) largest = kind;
+    throw UserError(ExitCode::kUsage, Place{},
+                    fmt::format("the run does not fit: {} ranks on this machine need {:.0f} MiB, {:.0f} MiB are "
+                                "available; the largest part is {} with {:.0f} MiB a rank. Use more machines or "
+                                "parallel ranks, a smaller train.micro_batch_size, or train.recompute=full",
+                                mesh.world().local_size(), mib(needed), mib(available), kKinds[largest],
+                                mib(mine[static_cast<std::size_t>(largest)])));
+  }
+  return plan;
+}
+
+std::int64_t resident_bytes() {
+  std::int64_t total = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace terroir

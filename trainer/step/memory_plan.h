@@ -1,0 +1,23 @@
+// Whether a run fits, said before it starts.
+#pragma once
+
+#include <string>
+
+#include "parallel/mesh.h"
+#include "trainer/config/config.h"
+#include "trainer/model/stage_model.h"
+
+namespace terroir {
+
+struct MemoryPlan {
+  StageMemory mine;     // this rank
+  std::string table;    // all ranks, for people
+};
+// Plans every rank. Throws UserError (exit 2) when the ranks of this machine need more than it has available, with
+// what is needed, what there is and the largest parts. Collective over the mesh.
+MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads);
+
+// Bytes this process holds in memory now.
+std::int64_t resident_bytes();
+
+}  // namespace terroir
