@@ -16,7 +16,7 @@ void linear_cross_entropy(OpContext& ctx, const LinearCrossEntropyArgs& args) {
   const std::int64_t vocab_size = args.w.size(0);
   check.tensor("targets", args.targets, DType::kI32, {num_tokens});
   check.tensor("loss", args.loss, DType::kF32, {num_tokens});
-  check.require(vocab_size >= 1, "w is {}: no vocabulary", args.w.describe());
+  check.require(vocab_size >= 1, "w is {}: no vocabulary", args.w);
   check.require(args.chunk_tokens >= 1, "chunks of {} tokens", args.chunk_tokens);
   check.require(args.vocab_begin >= 0, "a vocabulary that begins at {}", args.vocab_begin);
   check.require(static_cast<bool>(args.dx) == static_cast<bool>(args.dw), "dx and dw: both or neither");

@@ -8,7 +8,7 @@ namespace {
 
 void check_rows(const ArgumentCheck& check, const char* name, const ConstView& view) {
   check.require(view.size(0) <= 1 || view.stride(0) >= view.size(1),
-                "{} is {} with overlapping rows (stride {})", name, view.describe(), view.stride(0));
+                "{} is {} with overlapping rows (stride {})", name, view, view.stride(0));
 }
 
 }  // namespace

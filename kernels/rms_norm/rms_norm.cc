@@ -8,8 +8,7 @@ namespace terroir {
 namespace {
 
 void check_rows(const ArgumentCheck& check, const char* name, const ConstView& rows) {
-  check.require(rows.rank() == 2 || rows.rank() == 3, "{} is {}, must have rank 2 or 3", name,
-                rows.describe());
+  check.require(rows.rank() == 2 || rows.rank() == 3, "{} is {}, must have rank 2 or 3", name, rows);
   check.same_shape(name, rows, DType::kF32, rows);
 }
 

@@ -2,7 +2,10 @@
 // dtype or device is a sentence that names the op and the tensor, and nothing has been written yet.
 #pragma once
 
+#include <concepts>
 #include <initializer_list>
+#include <string>
+#include <utility>
 
 #include "kernels/tensor/op_context.h"
 #include "kernels/tensor/view.h"
@@ -15,6 +18,10 @@ constexpr std::int64_t kAnySize = -1;
 // memory.
 class ArgumentCheck {
  public:
+  template <class T>
+  requires(!std::derived_from<T, ConstView>) static const T& printable(const T& value) { return value; }
+  static std::string printable(const ConstView& view) { return view.describe(); }
+
   ArgumentCheck(const char* op, const OpContext& ctx) : op_(op), device_(ctx.stream.device()) {}
 
   // `view` has this dtype, this shape (kAnySize fits every size) and lives on the context's device.
@@ -24,10 +31,12 @@ class ArgumentCheck {
   void same_shape(const char* name, const ConstView& view, DType dtype, const ConstView& other) const;
   // u8[n], contiguous, n >= `bytes`, on the context's device. Not looked at if `bytes` is 0.
   void workspace(const ConstView& view, std::int64_t bytes) const;
-  // Further conditions, with the op's name before the message.
+  // Further conditions, with the op's name before the message. A view among `args` is printed as by
+  // describe(), only if the condition fails: a check that passes allocates nothing.
   template <class... Args>
-  void require(bool condition, fmt::format_string<Args...> format, Args&&... args) const {
-    if (!condition) fail(fmt::format(format, std::forward<Args>(args)...));
+  void require(bool condition, fmt::format_string<decltype(printable(std::declval<const Args&>()))...> format,
+               const Args&... args) const {
+    if (!condition) fail(fmt::format(format, printable(args)...));
   }
 
  private:

@@ -16,8 +16,7 @@ void cast(OpContext& ctx, const ConstView& from, const View& to) {
   const ArgumentCheck check("cast", ctx);
   const bool rounds = from.dtype() == DType::kF32 && to.dtype() == DType::kBF16;
   const bool widens = from.dtype() == DType::kBF16 && to.dtype() == DType::kF32;
-  check.require(rounds || widens, "from {} to {}: only f32 to bf16 and bf16 to f32 are casts",
-                from.describe(), to.describe());
+  check.require(rounds || widens, "from {} to {}: only f32 to bf16 and bf16 to f32 are casts", from, to);
   check.same_shape("from", from, from.dtype(), from);
   check.same_shape("to", to, to.dtype(), from);
   op_table(ctx.stream.device()).cast(ctx, {from, to});
@@ -26,7 +25,7 @@ void cast(OpContext& ctx, const ConstView& from, const View& to) {
 void add(OpContext& ctx, const ConstView& a, const ConstView& b, const View& out) {
   const ArgumentCheck check("add", ctx);
   check.require(a.dtype() == DType::kF32 || a.dtype() == DType::kF64, "a is {}, its dtype must be f32 or f64",
-                a.describe());
+                a);
   check.same_shape("a", a, a.dtype(), a);
   check.same_shape("b", b, a.dtype(), a);
   check.same_shape("out", out, a.dtype(), a);
@@ -44,7 +43,7 @@ void scale(OpContext& ctx, const View& x, float factor) {
 void fill(OpContext& ctx, const View& out, float value) {
   const ArgumentCheck check("fill", ctx);
   check.require(out.dtype() == DType::kF32 || out.dtype() == DType::kBF16,
-                "out is {}, its dtype must be f32 or bf16", out.describe());
+                "out is {}, its dtype must be f32 or bf16", out);
   check.same_shape("out", out, out.dtype(), out);
   op_table(ctx.stream.device()).fill(ctx, {out, value});
 }

@@ -89,7 +89,7 @@ class IntTensor {
   IntTensor(Shape shape, const std::vector<std::int32_t>& values)
       : buffer_(std::max<std::int64_t>(static_cast<std::int64_t>(values.size()), 1) * 4),
         view_(buffer_.view(DType::kI32, shape)) {
-    std::memcpy(buffer_.raw(), values.data(), values.size() * 4);
+    std::copy(values.begin(), values.end(), static_cast<std::int32_t*>(buffer_.raw()));
   }
   operator ConstView() const { return view_; }
 
