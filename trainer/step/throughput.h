@@ -13,8 +13,8 @@ namespace terroir {
 double flops_per_token(const ModelConfig& config, std::int64_t sequence_length);
 
 // Measured matrix-multiplication rate of all ranks together, FLOP/s: the peak that MFU refers to. Every rank
-// multiplies 1024 x 1024 matrices for a fifth of a second, all at once, so that ranks that share cores count once.
-// Collective.
+// multiplies 1024 x 1024 matrices at the same time, so that ranks that share cores count once, for four times a
+// twentieth of a second; the best of the four counts. Collective.
 double measure_peak_flops(OpContext& ctx, Communicator& control);
 
 }  // namespace terroir

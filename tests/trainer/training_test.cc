@@ -1,0 +1,216 @@
+// Whole runs on the `threads` transport: what resumes, what is refused, what a run leaves behind.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "base/file.h"
+#include "data/shard/build_shards.h"
+#include "data/tokenizer/train.h"
+#include "parallel/world.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/temporary_folder.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/manifest.h"
+#include "trainer/config/config_file.h"
+#include "trainer/metrics/metrics_reader.h"
+#include "trainer/step/training.h"
+
+namespace terroir {
+namespace {
+namespace fs = std::filesystem;
+
+// A tokenizer of single bytes, two sources of text, and configurations over them.
+class TrainingRun : public testing::Test {
+ protected:
+  void SetUp() override {
+    const WordCounts no_words{};
+    write_file_atomically(folder_ / "tokenizer.json",
+                          tokenizer_json(train_bpe(no_words, {.vocab_size = 258})));
+    const Tokenizer tokenizer = Tokenizer::load(folder_ / "tokenizer.json");
+    for (const char* source : {"ko", "tl"}) build(source, tokenizer);
+  }
+
+  void build(const std::string& source, const Tokenizer& tokenizer) {
+    std::ofstream text(folder_ / (source + ".txt"));
+    for (int line = 0; line < 60; ++line)
+      text << (source == "ko" ? "오늘 시장에서 사과 " : "Bumili ako ng mansanas ") << line * 7 << " ... " << line << "\n";
+    text.close();
+    build_shards({.source = source,
+                  .language = source,
+                  .license = "CC0-1.0",
+                  .out_folder = folder_ / source,
+                  .files = {folder_ / (source + ".txt")},
+                  .validation_fraction = 0.1},
+                 tokenizer);
+  }
+
+  Config config(const std::string& name, const std::vector<std::string>& overrides = {}) {
+    const std::string root = folder_.path().string();
+    const std::string yaml =
+        "run: {name: " + name + ", dir: " + root + "/runs, seed: 5}\n" +
+        "model: {hidden_size: 32, intermediate_size: 56, num_hidden_layers: 3, num_attention_heads: 4,\n"
+        "        num_key_value_heads: 2, vocab_size: from_tokenizer}\n"
+        "tokenizer: " + root + "/tokenizer.json\n" +
+        "data:\n  sequence_length: 32\n  stages: [{sources: {ko: 0.6, tl: 0.4}}]\n  sources:\n" +
+        "    ko: {shards: '" + root + "/ko/*.h5', language: ko}\n    tl: {shards: '" + root + "/tl/*.h5'}\n" +
+        "train: {steps: 8, global_batch_size: 8, micro_batch_size: 2, threads: 1}\n"
+        "optimizer: {eps: 1e-3}\n"
+        "schedule: {name: cosine, warmup_steps: 2}\n"
+        "checkpoint: {every: 4, keep_last: 0}\n"
+        "eval: {every: 4, max_samples: 3}\n";
+    return parse_config(yaml, "test.yaml", overrides);
+  }
+
+  ExitCode run(const Config& config, int ranks = 1) {
+    std::atomic<int> exit_code{-1};
+    run_threads(ranks, {.timeout_s = 60}, [&](World& world) {
+      exit_code = static_cast<int>(train(config, world, {.quiet = true}));
+    });
+    return static_cast<ExitCode>(exit_code.load());
+  }
+
+  fs::path root(const std::string& name) const { return folder_.path() / "runs" / name; }
+  fs::path checkpoint(const std::string& name, int step) const {
+    return root(name) / "checkpoints" / fmt::format("step-{:08d}", step);
+  }
+  // The state that `from` had after step 4 becomes a run folder of its own.
+  void start_from_step_4(const std::string& from, const std::string& name) {
+    fs::create_directories(root(name) / "checkpoints");
+    fs::copy(checkpoint(from, 4), checkpoint(name, 4), fs::copy_options::recursive);
+  }
+  std::map<std::int64_t, double> losses(const std::string& name) const {
+    std::map<std::int64_t, double> values;
+    for (const StepMetrics& step : read_metrics(root(name) / "metrics.jsonl").steps) values[step.step] = step.loss;
+    return values;
+  }
+  // Every element of every state of a checkpoint.
+  std::map<std::string, std::vector<float>> state(const fs::path& checkpoint) const {
+    std::map<std::string, std::vector<float>> values;
+    for (const auto& [name, tensor] : read_checkpoint_manifest(checkpoint).tensors)
+      for (const auto& [state, slices] : tensor.states) {
+        std::vector<float>& data = values[name + "/" + state];
+        data.resize(static_cast<std::size_t>(whole_box(tensor.shape).numel()));
+        const StateSlice wanted = whole_slice(name, state, tensor.shape, data.data());
+        load_checkpoint(checkpoint, {&wanted, 1});
+      }
+    return values;
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(TrainingRun, LearnsAndLeavesTheFilesOfARun) {
+  EXPECT_EQ(run(config("a")), ExitCode::kDone);
+  const auto loss = losses("a");
+  ASSERT_EQ(loss.size(), 8u);
+  EXPECT_NEAR(loss.at(1), std::log(258.0), 0.2);  // a uniform guess over 258 ids
+  EXPECT_LT(loss.at(8), loss.at(1) - 0.05);
+  for (const char* file : {"config.resolved.yaml", "environment.json", "metrics.jsonl", "metrics.prom",
+                           "log/rank-00000.log", "checkpoints/step-00000008/manifest.json"})
+    EXPECT_TRUE(fs::exists(root("a") / file)) << file;
+  const MetricsHistory metrics = read_metrics(root("a") / "metrics.jsonl");
+  ASSERT_EQ(metrics.validation.size(), 2u);
+  EXPECT_EQ(metrics.validation[1].step, 8);
+  EXPECT_EQ(metrics.validation[1].loss_by_source.size(), 2u);
+  EXPECT_EQ(metrics.steps[7].tokens, 8 * 8 * 32);
+  EXPECT_EQ(metrics.steps[7].loss_by_source.size(), 2u);
+  EXPECT_GT(metrics.steps[7].mfu, 0);
+}
+
+TEST_F(TrainingRun, ResumesBitForBit) {
+  for (const auto& [ranks, overrides] :
+       std::vector<std::pair<int, std::vector<std::string>>>{{1, {}}, {4, {"parallel.tensor=2", "parallel.pipeline=2"}}}) {
+    const std::string name = fmt::format("whole{}", ranks), second = fmt::format("second{}", ranks);
+    run(config(name, overrides), ranks);
+    start_from_step_4(name, second);
+    run(config(second, overrides), ranks);
+    const auto whole = losses(name), resumed = losses(second);
+    ASSERT_EQ(resumed.size(), 4u);
+    for (const auto& [step, loss] : resumed) EXPECT_EQ(loss, whole.at(step)) << "step " << step;
+    EXPECT_EQ(state(checkpoint(second, 8)), state(checkpoint(name, 8)));
+  }
+}
+
+TEST_F(TrainingRun, GoesOnInAnotherLayout) {
+  run(config("saved", {"parallel.tensor=2", "parallel.pipeline=2"}), 4);
+  const auto expected_loss = losses("saved");
+  const auto expected = state(checkpoint("saved", 8));
+  struct Layout {
+    const char* name;
+    int ranks, tensor, pipeline;
+  };
+  for (const Layout& layout : {Layout{"t1", 1, 1, 1}, Layout{"t4", 4, 4, 1}, Layout{"p2d2", 4, 1, 2}}) {
+    start_from_step_4("saved", layout.name);
+    run(config(layout.name, {fmt::format("parallel.tensor={}", layout.tensor),
+                             fmt::format("parallel.pipeline={}", layout.pipeline)}),
+        layout.ranks);
+    for (const auto& [step, loss] : losses(layout.name)) EXPECT_NEAR(loss, expected_loss.at(step), 2e-6) << layout.name;
+    for (const auto& [tensor, values] : state(checkpoint(layout.name, 8)))
+      for (std::size_t i = 0; i < values.size(); ++i)
+        ASSERT_NEAR(values[i], expected.at(tensor)[i], 5e-6) << layout.name << " " << tensor << "[" << i << "]";
+  }
+}
+
+TEST_F(TrainingRun, StartsFromAnotherRunsWeights) {
+  run(config("first"));
+  run(config("second", {"init_from=" + root("first").string(), "train.steps=4"}));
+  EXPECT_LT(losses("second").at(1), losses("first").at(2));
+}
+
+TEST_F(TrainingRun, SavesAndLeavesWhenAskedTo) {
+  const Config asked = config("asked", {"train.steps=4000", "schedule.name=constant", "checkpoint.every=0"});
+  std::thread stop([&] {
+    while (!fs::exists(root("asked") / "metrics.prom")) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::ofstream(root("asked") / "STOP");
+  });
+  EXPECT_EQ(run(asked, 2), ExitCode::kRequeue);
+  stop.join();
+  EXPECT_TRUE(newest_valid_checkpoint(root("asked") / "checkpoints").has_value());
+}
+
+TEST_F(TrainingRun, NonFiniteLossStopsBeforeTheUpdate) {
+  // A rate of 1e30 sends the weights out of range in the first update; the second step must not be written.
+  expect_error(ExitCode::kNumerical, {"step 2", "not finite", "optimizer.lr"}, [&] {
+    run(config("diverges", {"optimizer.lr=1e30", "schedule.name=constant", "schedule.warmup_steps=0",
+                            "checkpoint.every=1"}));
+  });
+  EXPECT_FALSE(fs::exists(checkpoint("diverges", 2)));
+  EXPECT_TRUE(fs::exists(checkpoint("diverges", 1)));
+}
+
+TEST_F(TrainingRun, RefusesAnotherModelTokenizerOrDataOnResume) {
+  run(config("a"));
+  expect_error(ExitCode::kUsage, {"step-00000008", "another model", "run.name"},
+               [&] { run(config("a", {"model.hidden_size=48", "train.steps=9"})); });
+  expect_error(ExitCode::kUsage, {"step-00000008", "other data"},
+               [&] { run(config("a", {"data.stages.0.sources.ko=0.1", "train.steps=9"})); });
+  expect_error(ExitCode::kUsage, {"checkpoint.resume", "never"}, [&] { run(config("a", {"checkpoint.resume=never"})); });
+}
+
+TEST_F(TrainingRun, RefusesWhatTheRanksDoNotFit) {
+  expect_error(ExitCode::kUsage, {"parallel", "3 ranks", "tensor 2"}, [&] { run(config("a", {"parallel.tensor=2"}), 3); });
+  expect_error(ExitCode::kUsage, {"train.global_batch_size", "8", "3"}, [&] { run(config("a"), 3); });
+  EXPECT_FALSE(fs::exists(root("a")));
+}
+
+TEST_F(TrainingRun, PassesOverADamagedCheckpoint) {
+  run(config("a"));
+  fs::resize_file(checkpoint("a", 8) / "rank-00000.safetensors", 100);
+  const auto before = losses("a");
+  run(config("a"));  // goes on from step 4
+  EXPECT_EQ(losses("a"), before);
+  EXPECT_EQ(read_checkpoint_meta(checkpoint("a", 8)).step, 8);
+}
+
+TEST_F(TrainingRun, OneJobOwnsARunFolder) {
+  fs::create_directories(root("a"));
+  const FileLock lock(root("a") / ".lock");
+  expect_error(ExitCode::kUsage, {".lock", "another process"}, [&] { run(config("a")); });
+}
+
+}  // namespace
+}  // namespace terroir
