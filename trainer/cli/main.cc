@@ -52,17 +52,6 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-void add_planned_command(CLI::App& parent, CommandRunner& runner, const std::string& words,
-                         const std::string& purpose) {
-  CLI::App* command = parent.add_subcommand(words, purpose + " (planned, not built yet)");
-  command->allow_extras();
-  command->callback([&runner, words] {
-    runner.run = [words]() -> int {
-      throw UserError(ExitCode::kUsage, Place{}, words + " is planned but not built yet");
-    };
-  });
-}
-
 }  // namespace terroir
 
 int main(int argc, char** argv) {
