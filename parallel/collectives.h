@@ -33,4 +33,9 @@ std::shared_ptr<Operation> make_recv(GroupPointer group, const OperationLabel& l
 // Bytes of one index of dimension 0.
 std::int64_t row_bytes(const ConstView& view);
 
+inline const std::uint8_t* at(const void* data, std::int64_t bytes) {
+  return static_cast<const std::uint8_t*>(data) + bytes;
+}
+inline std::uint8_t* at(void* data, std::int64_t bytes) { return static_cast<std::uint8_t*>(data) + bytes; }
+
 }  // namespace terroir

@@ -4,26 +4,13 @@
 #include <numeric>
 
 #include "parallel/collectives.h"
+#include "parallel/message_hash.h"
 
 namespace terroir {
 namespace {
 
-std::uint32_t hash_bytes(std::uint32_t hash, const void* data, std::size_t bytes) {  // FNV-1a
-  for (std::size_t i = 0; i < bytes; ++i)
-    hash = (hash ^ static_cast<const unsigned char*>(data)[i]) * 16777619u;
-  return hash;
-}
-
-std::uint32_t hash_number(std::uint32_t hash, std::uint32_t number) {
-  return hash_bytes(hash, &number, sizeof(number));
-}
-
-std::uint32_t hash_text(std::uint32_t hash, std::string_view text) {
-  return hash_bytes(hash, text.data(), text.size());
-}
-
 std::uint32_t group_identity(const Group& group) {
-  std::uint32_t hash = 2166136261u;
+  std::uint32_t hash = kEmptyHash;
   for (const int rank : group.ranks) hash = hash_number(hash, static_cast<std::uint32_t>(rank));
   return hash;
 }

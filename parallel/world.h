@@ -59,8 +59,8 @@ std::unique_ptr<World> mpi_world(const WorldOptions& options);
 // True when an MPI launcher or srun started this process (its environment says so) with more than one rank.
 bool launched_by_mpi();
 
-// Threads for each rank: the processors in this rank's affinity mask divided by the ranks of this machine that share
-// them, at least one; OMP_NUM_THREADS, where set, wins. Collective over the world.
+// Threads for each rank: the processors in this rank's affinity mask divided by the ranks of this machine
+// that share them, at least one; OMP_NUM_THREADS, where set, wins. Collective over the world.
 int threads_per_rank(World& world);
 
 // Runs body(world) on `size` threads of this process, each a rank, and returns when all are done. The first
