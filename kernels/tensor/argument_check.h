@@ -12,16 +12,19 @@
 
 namespace terroir {
 
+namespace detail {
+// What a message shows for a value: views as their descriptions.
+template <class T>
+requires(!std::derived_from<T, ConstView>) const T& printable(const T& value) { return value; }
+inline std::string printable(const ConstView& view) { return view.describe(); }
+}  // namespace detail
+
 constexpr std::int64_t kAnySize = -1;
 
 // Every function throws ContractError. A view of no elements may have a null pointer; any other must have
 // memory.
 class ArgumentCheck {
  public:
-  template <class T>
-  requires(!std::derived_from<T, ConstView>) static const T& printable(const T& value) { return value; }
-  static std::string printable(const ConstView& view) { return view.describe(); }
-
   ArgumentCheck(const char* op, const OpContext& ctx) : op_(op), device_(ctx.stream.device()) {}
 
   // `view` has this dtype, this shape (kAnySize fits every size) and lives on the context's device.
@@ -34,9 +37,10 @@ class ArgumentCheck {
   // Further conditions, with the op's name before the message. A view among `args` is printed as by
   // describe(), only if the condition fails: a check that passes allocates nothing.
   template <class... Args>
-  void require(bool condition, fmt::format_string<decltype(printable(std::declval<const Args&>()))...> format,
+  void require(bool condition,
+               fmt::format_string<decltype(detail::printable(std::declval<const Args&>()))...> format,
                const Args&... args) const {
-    if (!condition) fail(fmt::format(format, printable(args)...));
+    if (!condition) fail(fmt::format(format, detail::printable(args)...));
   }
 
  private:

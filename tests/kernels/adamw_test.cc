@@ -1,5 +1,7 @@
 #include "kernels/adamw/adamw.h"
 
+#include <cstring>
+
 #include "kernels/tensor/elementwise.h"
 #include "tests/kernels/expect_refused.h"
 #include "tests/kernels/test_tensor.h"

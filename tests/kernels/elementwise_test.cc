@@ -1,6 +1,7 @@
 #include "kernels/tensor/elementwise.h"
 
 #include <bit>
+#include <cstring>
 #include <numeric>
 
 #include "tests/kernels/expect_refused.h"

@@ -1,6 +1,7 @@
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 
 #include <barrier>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <thread>

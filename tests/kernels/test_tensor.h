@@ -4,9 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
@@ -102,7 +102,7 @@ class IntTensor {
 class Workspace {
  public:
   explicit Workspace(std::int64_t bytes) : buffer_(bytes) {
-    std::memset(buffer_.raw(), 0xFF, static_cast<std::size_t>(buffer_.bytes()));
+    std::fill_n(static_cast<std::uint8_t*>(buffer_.raw()), buffer_.bytes(), std::uint8_t{0xFF});
     view_ = buffer_.view(DType::kU8, {bytes});
   }
   operator const View&() const { return view_; }
