@@ -19,6 +19,7 @@ void add_commands(CLI::App& app, CommandRunner& runner) {
   add_checkpoint_commands(app, runner);
   add_interop_commands(app, runner);
   add_config_commands(app, runner);
+  add_report_command(app, runner);
   add_doctor_command(app, runner);
   add_planned_command(app, runner, "serve", "OpenAI-style /v1/completions");
   add_planned_command(app, runner, "verify-layout", "a layout against one rank");

@@ -46,13 +46,19 @@ class ConfigWriter {
     std::string text = "\n";
     if (node.is_list()) {
       for (std::size_t i = 0; i < num_elements(config_, node); ++i)
-        text += std::string(indent, ' ') + "-" + value(node.children[0], {.index = i}, indent + 2);
+        text += list_item(node.children[0], {.index = i}, indent);
     } else if (node.is_open_map()) {
       for (const std::string& name : element_names(config_, node, at))
         text += entry(yaml_text(name), node.children[0], {.index = at.index, .name = name}, indent);
     } else {
       text += section(node, at, indent);
     }
+    return text;
+  }
+  // A section whose first key stands behind the dash.
+  std::string list_item(const SchemaNode& node, const Captures& at, int indent) {
+    std::string text = section(node, at, indent + 2);
+    text[static_cast<std::size_t>(indent)] = '-';
     return text;
   }
   std::string section(const SchemaNode& node, const Captures& at, int indent) {
