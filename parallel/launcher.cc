@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -58,8 +59,8 @@ bool launched_by_mpi() {
 }
 
 int threads_per_rank(World& world) {
-  std::vector<int> ranks;
-  for (int rank = 0; rank < world.size(); ++rank) ranks.push_back(rank);
+  std::vector<int> ranks(static_cast<std::size_t>(world.size()));
+  std::iota(ranks.begin(), ranks.end(), 0);
   std::vector<Seat> seats(ranks.size());
   const Seat mine = this_seat();
   const auto bytes = static_cast<std::int64_t>(sizeof(Seat));

@@ -43,7 +43,7 @@ const TerroirMpiV1& load_mpi_module() {
         "{} does not fit this program (interface version {}, wanted {}): build both from the same "
         "sources",
         is_beside ? beside.string() : kModuleName, module == nullptr ? 0 : module->version,
-        static_cast<int>(TERROIR_MPI_VERSION)));
+        TERROIR_MPI_VERSION));
   return *module;
 }
 

@@ -89,9 +89,9 @@ void Progress::abandon(Operation& operation) noexcept {
       std::make_exception_ptr(ContractError(describe(operation) + ": given up without waiting for it")));
 }
 
-void Progress::fail(std::exception_ptr error) noexcept {
+void Progress::fail(const std::exception_ptr& error) noexcept {
   const std::lock_guard lock(mutex_);
-  fail_locked(std::move(error));
+  fail_locked(error);
 }
 
 bool Progress::failed() {
@@ -228,7 +228,7 @@ void Progress::finish(Operation& operation, std::exception_ptr error) {
   carrier_.wake();
 }
 
-void Progress::fail_locked(std::exception_ptr error) noexcept {
+void Progress::fail_locked(const std::exception_ptr& error) noexcept {
   if (failure_) return;
   failure_ = error;
   for (const std::shared_ptr<Operation>& operation : active_) {

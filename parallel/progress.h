@@ -35,7 +35,7 @@ class Progress {
   // The last Work of an operation is gone: cancels everything unless it is done.
   void abandon(Operation& operation) noexcept;
   // Every pending and later operation throws `error`. Only the first call counts.
-  void fail(std::exception_ptr error) noexcept;
+  void fail(const std::exception_ptr& error) noexcept;
   bool failed();
   void set_position(std::int64_t step, const char* phase);
   // Runs `action` while no other thread is inside the carrier; false when that takes longer than `limit`.
@@ -56,7 +56,7 @@ class Progress {
   bool advance(Operation& operation);
   bool all_transfers_done(Operation& operation);
   void finish(Operation& operation, std::exception_ptr error);
-  void fail_locked(std::exception_ptr error) noexcept;
+  void fail_locked(const std::exception_ptr& error) noexcept;
   Clock::time_point next_deadline() const;
   std::string describe(const Operation& operation) const;
   std::exception_ptr deadline_error(const Operation& operation) const;

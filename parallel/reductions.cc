@@ -135,7 +135,7 @@ class ReduceScatter : public Operation {
 // In place: a reduce_scatter, and then everyone's summed part to everyone.
 class LargeAllReduce : public ReduceScatter {
  public:
-  LargeAllReduce(GroupPointer group, const OperationLabel& label, View inout, ReduceOp op,
+  LargeAllReduce(const GroupPointer& group, const OperationLabel& label, View inout, ReduceOp op,
                  const MessageLimits& limits)
       : ReduceScatter(group, label, Parts{inout.raw(), inout.dtype(), inout.numel(), 1},
                       at(inout.raw(), split_range(inout.numel(), group->size(), group->rank).begin *
@@ -176,7 +176,7 @@ std::shared_ptr<Operation> make_all_reduce(GroupPointer group, const OperationLa
                                            ReduceOp op, const MessageLimits& limits) {
   if (inout.bytes() * group->size() <= limits.small_bytes)
     return std::make_shared<SmallAllReduce>(std::move(group), label, inout, op);
-  return std::make_shared<LargeAllReduce>(std::move(group), label, inout, op, limits);
+  return std::make_shared<LargeAllReduce>(group, label, inout, op, limits);
 }
 
 std::shared_ptr<Operation> make_reduce_scatter(GroupPointer group, const OperationLabel& label, ConstView in,

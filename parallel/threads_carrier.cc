@@ -189,7 +189,9 @@ std::unique_ptr<Carrier> ThreadsHub::carrier(int rank) {
 }
 
 ThreadsHub::Mailbox& ThreadsHub::mailbox(int channel, int from, int to) {
-  return *mailboxes_[static_cast<std::size_t>((channel * size_ + from) * size_ + to)];
+  const std::size_t size = doorbells_.size();
+  return *mailboxes_[(static_cast<std::size_t>(channel) * size + static_cast<std::size_t>(from)) * size +
+                     static_cast<std::size_t>(to)];
 }
 
 void ThreadsHub::fail(int rank, const char* reason) {

@@ -51,6 +51,7 @@ void run_threads(int size, const WorldOptions& options, const std::function<void
   ThreadsHub hub(size);
   std::vector<Outcome> outcomes(static_cast<std::size_t>(size));
   std::vector<std::thread> threads;
+  threads.reserve(outcomes.size());
   for (int rank = 0; rank < size; ++rank)
     threads.emplace_back([&, rank] { outcomes[rank] = run_rank(hub, rank, options, body); });
   for (std::thread& thread : threads) thread.join();

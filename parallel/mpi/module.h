@@ -12,7 +12,8 @@
 extern "C" {
 #endif
 
-enum { TERROIR_MPI_VERSION = 1, TERROIR_MPI_ERROR_BYTES = 512 };
+#define TERROIR_MPI_VERSION 1
+#define TERROIR_MPI_ERROR_BYTES 512
 
 struct TerroirMpiJob {
   int32_t rank, size;              // in the job

@@ -8,8 +8,10 @@
 
 namespace terroir::test {
 
-// Short messages that end anywhere in an element, and reductions in several segments: everything that is split, is.
-inline constexpr MessageLimits kTinyLimits = {.message_bytes = 1001, .segment_bytes = 4096, .small_bytes = 40};
+// Short messages that end anywhere in an element, and reductions in several segments: everything that is
+// split, is.
+inline constexpr MessageLimits kTinyLimits = {
+    .message_bytes = 1001, .segment_bytes = 4096, .small_bytes = 40};
 
 // Calls body(world) on every rank of every world: all sizes with default and with tiny limits.
 void on_every_world(const std::function<void(World&)>& body);
