@@ -94,6 +94,16 @@ TEST_F(Interop, SmallFilesComeBackAsTheyWere) {
     EXPECT_EQ(read_file(out_ / name), read_file(hf_ / name)) << name;
 }
 
+TEST_F(Interop, ATokenizerClassOfTransformersFiveGetsTheNameThatFourKnowsToo) {
+  test::write_hf_folder(hf_, small_model("llama", true), SafetensorsDType::kF32);
+  write_file_atomically(hf_ / "tokenizer.json", "{}");
+  const std::string limit = "{\"model_max_length\": 1000000000000000019884624838656, \"tokenizer_class\": ";
+  write_file_atomically(hf_ / "tokenizer_config.json", limit + "\"TokenizersBackend\"}");
+  import();
+  export_to(out_);
+  EXPECT_EQ(read_file(out_ / "tokenizer_config.json"), limit + "\"PreTrainedTokenizerFast\"}");
+}
+
 TEST_F(Interop, ExportHasTheDtypeOfTheImportUnlessTold) {
   test::write_hf_folder(hf_, small_model("llama", true), SafetensorsDType::kBF16);
   EXPECT_EQ(import().dtype, "bf16");

@@ -52,6 +52,15 @@ Json generation_config_json(const HfConfigFacts& facts) {
   return json;
 }
 
+// transformers 5 saves a class name that 4 does not know; both know its older name. As text: the file may
+// hold numbers beyond 64 bits (the model_max_length of tokenizers without one), which must stay as they are.
+std::string with_tokenizer_class_of_both(std::string config) {
+  constexpr std::string_view kNew = "\"TokenizersBackend\"";
+  if (const std::size_t at = config.find(kNew); at != std::string::npos)
+    config.replace(at, kNew.size(), "\"PreTrainedTokenizerFast\"");
+  return config;
+}
+
 }  // namespace
 
 std::map<std::string, std::string> hf_small_files(const CheckpointReader& checkpoint,
@@ -61,6 +70,8 @@ std::map<std::string, std::string> hf_small_files(const CheckpointReader& checkp
   for (const char* name : kKeptFiles)
     if (auto text = checkpoint.read_file(std::string(kKeptFolder) + name)) files[name] = std::move(*text);
 
+  if (const auto found = files.find("tokenizer_config.json"); found != files.end())
+    found->second = with_tokenizer_class_of_both(std::move(found->second));
   HfConfigFacts facts{dtype, {}, {}};
   if (auto tokenizer = checkpoint.read_file("tokenizer.json")) {
     // An imported tokenizer may be of a kind that only other programs read; its own files say all they need.

@@ -20,8 +20,8 @@ inline constexpr std::uint64_t kMaxSmallFileBytes = 16 << 20;
 
 // Name -> text of every file an export holds besides weights: config.json (dtype "float32" or "bfloat16"),
 // generation_config.json, README.md, and with a tokenizer tokenizer.json (as stored), tokenizer_config.json
-// and special_tokens_map.json. An imported model's own files are given back as they were; only config.json is
-// brought up to date.
+// and special_tokens_map.json. An imported model's own files are given back as they were, but for config.json
+// and a tokenizer_class that only one generation of transformers knows.
 std::map<std::string, std::string> hf_small_files(const CheckpointReader& checkpoint,
                                                   const std::string& dtype);
 
