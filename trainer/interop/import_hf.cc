@@ -86,7 +86,7 @@ std::string dtype_of(const std::vector<NamedShape>& tensors, const HfWeights& we
 }
 
 CheckpointManifest write_weights(const fs::path& folder, const std::vector<NamedShape>& tensors,
-                       const HfWeights& weights) {
+                                 const HfWeights& weights) {
   std::vector<StateSlice> slices;
   for (const NamedShape& tensor : tensors)
     slices.push_back(whole_slice(tensor.name, "weight", tensor.shape, nullptr));
