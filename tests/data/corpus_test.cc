@@ -7,6 +7,7 @@
 #include <set>
 
 #include "data/loader/loader.h"
+#include "data/loader/token_stream.h"
 #include "tests/data/small_shards.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
@@ -30,6 +31,20 @@ TEST(Corpus, TargetsPositionsAndDocumentsRestartAtBoundaries) {
   EXPECT_EQ(batch.positions, (Ints{0, 1, 2, 0, 0, 0, 1, 2}));
   EXPECT_EQ(batch.documents, (Ints{0, 0, 0, 1, 0, 1, 1, 1}));
   EXPECT_EQ(batch.source, (Ints{0, 0}));
+}
+
+// docs/formats/shard.md.
+TEST(Corpus, IsTheDocumentsExample) {
+  TemporaryFolder folder;
+  write_shard(folder / "d.h5", shard_content({{0, 5, 6, 1}, {0, 7, 1}}), 4);
+  TokenStream stream;
+  stream.append(std::make_unique<ShardReader>(folder / "d.h5"));
+  Ints tokens(4), targets(4), positions(4), documents(4);
+  stream.read_window(2, {tokens, targets, positions, documents});
+  EXPECT_EQ(tokens, (Ints{6, 1, 0, 7}));
+  EXPECT_EQ(targets, (Ints{1, -1, 7, 1}));
+  EXPECT_EQ(positions, (Ints{0, 1, 0, 1}));
+  EXPECT_EQ(documents, (Ints{0, 0, 1, 1}));
 }
 
 TEST(Corpus, WindowsCrossShardsButTargetsDoNot) {

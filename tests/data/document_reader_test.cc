@@ -137,6 +137,13 @@ TEST_F(DocumentReaderTest, RefusesDamagedCompression) {
     refuses(ExitCode::kData, {"a.txt.zst", "ends early"}, "a.txt.zst", packed.substr(0, size));
 }
 
+TEST_F(DocumentReaderTest, ReadsAnyNameAsTextWhenAsked) {
+  ReaderOptions options;
+  options.any_name_is_text = true;
+  EXPECT_EQ(texts(write("README", "one\ntwo\n"), options), (Texts{"one", "two"}));
+  EXPECT_EQ(texts(write("a.jsonl", "{\"text\": \"a\"}\n"), options), (Texts{"a"}));
+}
+
 TEST_F(DocumentReaderTest, RefusesUnknownExtensionsFoldersAndMissingFiles) {
   refuses(ExitCode::kUsage, {"a.csv", ".jsonl"}, "a.csv", "x");
   expect_error(ExitCode::kUsage, {"none.txt", "No such file"}, [&] { texts(folder_ / "none.txt"); });

@@ -59,14 +59,6 @@ TEST(Permutation, SendsEveryElementEverywhere) {
   for (const int count : counts) EXPECT_NEAR(count, 500, 110);
 }
 
-// The order is part of the format: runs that resume with a newer program must see the same samples.
-TEST(Permutation, KeepsItsValues) {
-  const Permutation permutation(10, philox_key(1234, "format"), 1);
-  std::vector<std::uint64_t> values;
-  for (std::uint64_t i = 0; i < 10; ++i) values.push_back(permutation.at(i));
-  EXPECT_EQ(values, (std::vector<std::uint64_t>{5, 6, 8, 1, 3, 0, 9, 4, 7, 2}));
-}
-
 TEST(WindowOrder, TakesEachWindowOnceAnEpoch) {
   // 1003 tokens, cells of 100, windows of 20: 10 cells of 5 windows; 3 tokens are left over.
   // 1050 tokens: a last cell of 2 windows. 45 tokens: one cell of 2 windows.
@@ -202,6 +194,23 @@ TEST(Mixture, BlocksDifferInOrder) {
   int same = 0;
   for (std::size_t i = 0; i < 128; ++i) same += draws[i].source == draws[i + 128].source ? 1 : 0;
   EXPECT_NEAR(same, 64, 30);
+}
+
+// Runs that go on with a newer program must see the same samples: these values may not change.
+TEST(OrderFormat, IsTheDocumentsExample) {
+  const WindowOrder order(1234, "ko", 1000, 256, 64);
+  std::vector<std::int64_t> windows;
+  for (std::int64_t draw = 0; draw < 30; ++draw) windows.push_back(order.window_start(draw) / 64);
+  EXPECT_EQ(windows, (std::vector<std::int64_t>{8, 9, 10, 11, 12, 13, 14, 4,  5, 6, 7, 0, 1,  2,  3,  //
+                                                0, 1, 2,  3,  8,  9,  10, 11, 4, 5, 6, 7, 12, 13, 14}));
+
+  const Mixture mixture({{0, {500000, 200000, 300000}}}, 1234);
+  std::vector<std::pair<int, std::int64_t>> first;
+  for (const Draw draw : draws_of(mixture, 0, 8)) first.emplace_back(draw.source, draw.index);
+  EXPECT_EQ(first, (std::vector<std::pair<int, std::int64_t>>{
+                       {1, 0}, {0, 0}, {0, 1}, {1, 1}, {1, 2}, {2, 0}, {2, 1}, {1, 3}}));
+  EXPECT_EQ(mixture.counts(128), (std::vector<std::int64_t>{64, 25, 39}));
+  EXPECT_EQ(mixture.counts(256), (std::vector<std::int64_t>{128, 51, 77}));
 }
 
 }  // namespace
