@@ -36,7 +36,6 @@ done
 
 # Under sanitizers, tests run five to twenty times slower and Open MPI itself is not clean: unit tests only.
 readonly NOT_UNIT='^(mpi|gpu|slow|parity|bench)$'
-readonly PARITY_VENV=build/parity-venv
 
 export UBSAN_OPTIONS=print_stacktrace=1
 passed=0 failed=0 skipped=0
@@ -78,12 +77,6 @@ skip_reasons() {
                                         { after_skip = /: Skipped$/ }' "$1"
 }
 
-# Python packages for tests/parity, from the package index (a download of 200 MB to 1 GB, kept in the build folder).
-install_parity_venv() {
-  "$PARITY_VENV/bin/python" -c 'import numpy, safetensors, tokenizers, torch, transformers' 2> /dev/null && return
-  python3 -m venv "$PARITY_VENV" && "$PARITY_VENV/bin/pip" install --quiet torch transformers tokenizers safetensors numpy
-}
-
 phase "packages"
 if $install; then
   launch/install_deps.sh --tests
@@ -108,13 +101,9 @@ for preset in "${presets[@]}"; do
 done
 
 if $parity; then
+  # tests/parity/run.sh installs Python packages into the build folder, or says why it cannot.
   phase "parity with PyTorch and transformers"
-  if install_parity_venv; then
-    run_tests release --label-regex '^parity$'
-  else
-    echo "skipped: parity: pip could not install PyTorch and transformers (no network?)"
-    skipped=$((skipped + 1))
-  fi
+  run_tests release --label-regex '^parity$'
 fi
 
 if $quickstart; then
