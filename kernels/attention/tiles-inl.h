@@ -26,6 +26,8 @@ namespace terroir::HWY_NAMESPACE {
 using attention::kKeys;
 using attention::kQueries;
 
+static_assert(hn::MaxLanes(FloatTag()) <= attention::kLanes);
+
 // Rows of a register tile: with two vectors of columns, 16 sums where there are 32 registers, otherwise 8.
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM
 constexpr int kTileRows = 8;
