@@ -201,6 +201,27 @@ TEST(ConfigYaml, DeepNestingIsRefusedWithoutACrash) {
   EXPECT_NE(refusal(std::string(100000, '[')).find("not valid YAML"), std::string::npos);
 }
 
+TEST(ConfigYaml, DamagedTextIsReadOrRefusedNeverMore) {
+  // Bytes replaced, removed and doubled at random; anything but a Config or a UserError fails the test.
+  const PhiloxKey key = philox_key(2, "damage");
+  const std::string alphabet = "{}[]:,-#&*!|>'\"%@`\n \t\\?~0xe.\xFF";
+  for (std::uint64_t trial = 0; trial < 2000; ++trial) {
+    std::string text = kValid;
+    for (std::uint64_t edit = 0; edit < 1 + trial % 4; ++edit) {
+      const std::uint64_t bits = philox_bits(key, trial * 8 + edit);
+      const std::size_t at = bits % text.size();
+      const char byte = alphabet[(bits >> 20) % alphabet.size()];
+      if (bits >> 60 < 6)
+        text[at] = byte;
+      else if (bits >> 60 < 11)
+        text.insert(at, 1, byte);
+      else
+        text.erase(at, 1 + (bits >> 40) % 20);
+    }
+    EXPECT_NO_THROW(refusal(text)) << text;
+  }
+}
+
 struct BadOverride {
   const char* text;
   const char* message;  // behind "command line: "

@@ -79,6 +79,13 @@ TEST(Html, MarkupControlCharactersAndInvalidUtf8AreEscaped) {
   EXPECT_EQ(escape_html("a\xFFz"), "a\xEF\xBF\xBDz");
 }
 
+TEST(Html, TheseTestsSeeFaults) {
+  EXPECT_EQ(markup_fault("<a x=\"1\"><b/>t &amp; u</a>"), "");
+  for (const char* text :
+       {"<a>", "</a>", "<a></b>", "<a x=1/>", "<a x=\"&\"/>", "a & b", "a > b", "<a", "<a<b/>"})
+    EXPECT_NE(markup_fault(text), "") << text;
+}
+
 Plot two_points() {
   Plot plot{.title = "t", .unit = "u", .series = {}};
   plot.series = {{"a", 0, SeriesStyle::kLine, {{0, 0}, {10, 10}}}};

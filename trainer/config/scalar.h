@@ -22,8 +22,8 @@ Parsed<Int> parse_integer(std::string_view text);
 // A finite decimal number: 1, -0.5, .5, 1e-8.
 Parsed<double> parse_number(std::string_view text);
 
-// The shortest digits that read back as the same number, in a form every YAML and JSON reader takes for a number:
-// "0.1", "300", "1.0e-08" (YAML 1.1 readers take 1e-08 for a text).
+// The shortest digits that read back as the same number, in a form every YAML and JSON reader takes for a
+// number: "0.1", "300", "1.0e-08" (YAML 1.1 readers take 1e-08 for a text).
 std::string shortest(double value);
 
 }  // namespace terroir

@@ -51,7 +51,7 @@ struct ConfigKey {
   ValueRange range = {};
   std::vector<std::string_view> choices = {};  // of a text; empty: any
   std::vector<std::string_view> planned = {};  // texts of `choices`' kind that a later version will know
-  ValueRange built = {};                            // numbers of `range` outside `built` are planned, not built
+  ValueRange built = {};                       // numbers of `range` outside `built` are planned, not built
   bool required = false;
   bool nullable = false;  // a text that may be null: none
 };
