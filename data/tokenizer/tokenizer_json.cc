@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "data/tokenizer/byte_alphabet.h"
+#include "data/tokenizer/json_node.h"
 
 namespace terroir {
 namespace {
@@ -12,103 +13,28 @@ namespace {
 constexpr JsonLimits kLimits{.max_bytes = std::uint64_t{64} << 20, .max_depth = 64};
 constexpr std::size_t kMaxTokenBytes = std::numeric_limits<std::uint16_t>::max();
 
-// Text from the file for a message: at most a line's worth of it.
-std::string shortened(const std::string& text) {
-  constexpr std::size_t kMaxBytes = 60;
-  if (text.size() <= kMaxBytes) return text;
-  const std::string beginning = text.substr(0, kMaxBytes);
-  return beginning.substr(0, kMaxBytes - incomplete_utf8_suffix(beginning)) + "...";
-}
-
-// A value in the file, its path, and how to complain about it.
-class Node {
- public:
-  Node(const Json& json, Place place) : json_(&json), place_(std::move(place)) {}
-
-  [[noreturn]] void fail(const std::string& message) const {
-    throw UserError(ExitCode::kData, place_, message);
-  }
-
-  const Json& json() const { return *json_; }
-  bool is_null() const { return json_->is_null(); }
-  bool has(const char* name) const { return json_->is_object() && json_->contains(name); }
-  Node at(const std::string& name) const {
-    Node child = member(name);
-    if (child.json_ == nullptr) child.fail("is missing");
-    return child;
-  }
-  // Absent and null are the same: JSON null.
-  Node get(const std::string& name) const {
-    static const Json null;
-    Node child = member(name);
-    if (child.json_ == nullptr) child.json_ = &null;
-    return child;
-  }
-  Node item(std::size_t index) const {
-    Node child = *this;
-    child.json_ = &(*json_)[index];
-    child.place_.key += fmt::format("[{}]", index);
-    return child;
-  }
-  std::size_t array_size() const {
-    if (!json_->is_array()) fail("must be an array");
-    return json_->size();
-  }
-  const std::string& string() const {
-    if (!json_->is_string()) fail("must be a string");
-    return json_->get_ref<const std::string&>();
-  }
-  bool boolean(bool when_absent) const {
-    if (is_null()) return when_absent;
-    if (!json_->is_boolean()) fail("must be true or false");
-    return json_->get<bool>();
-  }
-  std::int32_t id(std::size_t num_ids) const {
-    if (!json_->is_number_integer()) fail("must be an integer");
-    const auto value = json_->get<std::int64_t>();
-    if (value < 0 || static_cast<std::uint64_t>(value) >= num_ids)
-      fail(fmt::format(
-          "id {} is outside 0..{}: the ids of the vocabulary and the added tokens must have no gaps",
-          json_->dump(), static_cast<std::int64_t>(num_ids) - 1));
-    return static_cast<std::int32_t>(value);
-  }
-
- private:
-  Node member(const std::string& name) const {
-    if (!json_->is_object()) fail("must be an object");
-    Node child = *this;
-    child.place_.key += (place_.key.empty() ? "" : ".") + shortened(name);
-    const auto found = json_->find(name);
-    child.json_ = found == json_->end() ? nullptr : &*found;
-    return child;
-  }
-
-  const Json* json_;
-  Place place_;
-};
-
 // Normalizers, pre-tokenizers and post-processors are one object or a Sequence of them under `list_name`.
-std::vector<Node> flatten(const Node& node, const char* list_name) {
+std::vector<JsonNode> flatten(const JsonNode& node, const char* list_name) {
   if (node.is_null()) return {};
   if (node.at("type").string() != "Sequence") return {node};
-  std::vector<Node> nodes;
-  const Node list = node.at(list_name);
+  std::vector<JsonNode> nodes;
+  const JsonNode list = node.at(list_name);
   for (std::size_t i = 0; i < list.array_size(); ++i) nodes.push_back(list.item(i));
   return nodes;
 }
 
-bool read_nfc(const Node& root) {
-  const Node node = root.get("normalizer");
-  const std::vector<Node> steps = flatten(node, "normalizers");
-  for (const Node& step : steps)
+bool read_nfc(const JsonNode& root) {
+  const JsonNode node = root.get("normalizer");
+  const std::vector<JsonNode> steps = flatten(node, "normalizers");
+  for (const JsonNode& step : steps)
     if (step.at("type").string() != "NFC")
       step.fail(fmt::format("normalizer \"{}\" is not supported; null and NFC are",
                             shortened(step.at("type").string())));
   return !steps.empty();
 }
 
-Pretokenizer read_split(const Node& split) {
-  const Node regex = split.at("pattern").at("Regex");
+Pretokenizer read_split(const JsonNode& split) {
+  const JsonNode regex = split.at("pattern").at("Regex");
   const std::optional<Pretokenizer> known = pretokenizer_by_regex(regex.string());
   if (!known)
     regex.fail("this regular expression is not supported; those of the pre-tokenizers " +
@@ -119,13 +45,13 @@ Pretokenizer read_split(const Node& split) {
 }
 
 // ByteLevel alone is GPT-2's; newer files split first and let ByteLevel only map bytes.
-Pretokenizer read_pretokenizer(const Node& root) {
-  const Node node = root.get("pre_tokenizer");
-  const std::vector<Node> steps = flatten(node, "pretokenizers");
+Pretokenizer read_pretokenizer(const JsonNode& root) {
+  const JsonNode node = root.get("pre_tokenizer");
+  const std::vector<JsonNode> steps = flatten(node, "pretokenizers");
   if (steps.empty() || steps.back().at("type").string() != "ByteLevel")
     node.fail(
         "must be ByteLevel, or a Sequence of Split and ByteLevel: only byte-level tokenizers are supported");
-  const Node& byte_level = steps.back();
+  const JsonNode& byte_level = steps.back();
   if (byte_level.get("add_prefix_space").boolean(true))
     byte_level.fail("\"add_prefix_space\": true is not supported");
   const bool uses_gpt2_regex = byte_level.get("use_regex").boolean(true);
@@ -138,14 +64,14 @@ Pretokenizer read_pretokenizer(const Node& root) {
   return read_split(steps[0]);
 }
 
-std::vector<AddedToken> read_added_tokens(const Node& root) {
+std::vector<AddedToken> read_added_tokens(const JsonNode& root) {
   std::vector<AddedToken> tokens;
-  const Node list = root.get("added_tokens");
+  const JsonNode list = root.get("added_tokens");
   if (list.is_null()) return tokens;
-  const Node vocabulary = root.at("model").at("vocab");
+  const JsonNode vocabulary = root.at("model").at("vocab");
   const std::size_t most_ids = vocabulary.json().size() + list.array_size();
   for (std::size_t i = 0; i < list.array_size(); ++i) {
-    const Node node = list.item(i);
+    const JsonNode node = list.item(i);
     for (const char* name : {"single_word", "lstrip", "rstrip"})
       if (node.get(name).boolean(false)) node.get(name).fail("true is not supported");
     AddedToken token{node.at("id").id(most_ids), node.at("content").string(),
@@ -158,14 +84,14 @@ std::vector<AddedToken> read_added_tokens(const Node& root) {
 }
 
 // Checks what the reader assumes of the model besides its vocabulary and merges.
-void check_model(const Node& model) {
+void check_model(const JsonNode& model) {
   // Files older than the "type" key have none.
-  if (const Node type = model.get("type"); !type.is_null() && type.string() != "BPE")
+  if (const JsonNode type = model.get("type"); !type.is_null() && type.string() != "BPE")
     type.fail(fmt::format("model type \"{}\" is not supported; BPE is", shortened(type.string())));
-  if (const Node dropout = model.get("dropout"); !dropout.is_null() && dropout.json() != 0)
+  if (const JsonNode dropout = model.get("dropout"); !dropout.is_null() && dropout.json() != 0)
     dropout.fail("merge dropout is not supported");
   for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"})
-    if (const Node affix = model.get(name); !affix.is_null() && !affix.string().empty())
+    if (const JsonNode affix = model.get(name); !affix.is_null() && !affix.string().empty())
       affix.fail("is not supported: a byte-level vocabulary has none");
   if (model.get("byte_fallback").boolean(false)) model.at("byte_fallback").fail("true is not supported");
 }
@@ -173,7 +99,7 @@ void check_model(const Node& model) {
 // Text of a token in the file -> id. The texts belong to the parsed JSON.
 using IdByText = std::unordered_map<std::string_view, std::int32_t>;
 
-IdByText index_added_tokens(const Node& root, const std::vector<AddedToken>& added_tokens) {
+IdByText index_added_tokens(const JsonNode& root, const std::vector<AddedToken>& added_tokens) {
   IdByText ids;
   for (std::size_t i = 0; i < added_tokens.size(); ++i)
     if (!ids.emplace(added_tokens[i].content, added_tokens[i].id).second)
@@ -185,13 +111,13 @@ IdByText index_added_tokens(const Node& root, const std::vector<AddedToken>& add
 }
 
 // Fills parts.tokens. REQUIRES: parts.tokens has as many elements as there are ids.
-IdByText read_vocabulary(const Node& vocabulary, const IdByText& added, TokenizerParts& parts) {
+IdByText read_vocabulary(const JsonNode& vocabulary, const IdByText& added, TokenizerParts& parts) {
   IdByText ids;
   ids.reserve(parts.tokens.size());
   std::vector<bool> seen(parts.tokens.size(), false);
   for (auto entry = vocabulary.json().begin(); entry != vocabulary.json().end(); ++entry) {
     const std::string& text = entry.key();
-    const Node node = vocabulary.at(text);
+    const JsonNode node = vocabulary.at(text);
     const std::int32_t id = node.id(seen.size());
     if (seen[static_cast<std::size_t>(id)]) node.fail(fmt::format("id {} is used twice", id));
     seen[static_cast<std::size_t>(id)] = true;
@@ -217,7 +143,7 @@ IdByText read_vocabulary(const Node& vocabulary, const IdByText& added, Tokenize
 }
 
 // Added tokens outside the vocabulary must take exactly the ids that it leaves.
-void check_added_ids(const Node& root, const TokenizerParts& parts, const IdByText& vocabulary) {
+void check_added_ids(const JsonNode& root, const TokenizerParts& parts, const IdByText& vocabulary) {
   std::vector<bool> taken(parts.tokens.size(), false);
   for (const auto& [text, id] : vocabulary) taken[static_cast<std::size_t>(id)] = true;
   for (std::size_t i = 0; i < parts.added_tokens.size(); ++i) {
@@ -231,7 +157,7 @@ void check_added_ids(const Node& root, const TokenizerParts& parts, const IdByTe
 }
 
 // "a b" or ["a", "b"].
-std::pair<std::string, std::string> read_merge_parts(const Node& merge) {
+std::pair<std::string, std::string> read_merge_parts(const JsonNode& merge) {
   if (merge.json().is_array()) {
     if (merge.array_size() != 2) merge.fail("must have two parts");
     return {merge.item(0).string(), merge.item(1).string()};
@@ -243,10 +169,10 @@ std::pair<std::string, std::string> read_merge_parts(const Node& merge) {
   return {text.substr(0, space), text.substr(space + 1)};
 }
 
-void read_merges(const Node& merges, const IdByText& vocabulary, TokenizerParts& parts) {
+void read_merges(const JsonNode& merges, const IdByText& vocabulary, TokenizerParts& parts) {
   parts.merges.reserve(merges.array_size());
   for (std::size_t i = 0; i < merges.array_size(); ++i) {
-    const Node merge = merges.item(i);
+    const JsonNode merge = merges.item(i);
     const auto [left, right] = read_merge_parts(merge);
     const auto id = [&](const std::string& text) {
       const auto found = vocabulary.find(text);
@@ -261,9 +187,10 @@ void read_merges(const Node& merges, const IdByText& vocabulary, TokenizerParts&
 }
 
 // The id of the template's special token `piece`.
-std::int32_t read_template_id(const Node& post_processor, const Node& piece, const TokenizerParts& parts) {
+std::int32_t read_template_id(const JsonNode& post_processor, const JsonNode& piece,
+                              const TokenizerParts& parts) {
   const std::string& name = piece.at("SpecialToken").at("id").string();
-  const Node ids = post_processor.at("special_tokens").at(name).at("ids");
+  const JsonNode ids = post_processor.at("special_tokens").at(name).at("ids");
   if (ids.array_size() != 1) ids.fail("must be one id");
   const std::int32_t id = ids.item(0).id(parts.tokens.size());
   for (const AddedToken& token : parts.added_tokens)
@@ -271,11 +198,11 @@ std::int32_t read_template_id(const Node& post_processor, const Node& piece, con
   ids.fail(fmt::format("id {} is not among added_tokens", id));
 }
 
-void read_template(const Node& post_processor, TokenizerParts& parts) {
-  const Node pieces = post_processor.at("single");
+void read_template(const JsonNode& post_processor, TokenizerParts& parts) {
+  const JsonNode pieces = post_processor.at("single");
   bool after_text = false;
   for (std::size_t i = 0; i < pieces.array_size(); ++i) {
-    const Node piece = pieces.item(i);
+    const JsonNode piece = pieces.item(i);
     if (piece.has("Sequence")) {
       after_text = true;
       continue;
@@ -286,8 +213,8 @@ void read_template(const Node& post_processor, TokenizerParts& parts) {
   }
 }
 
-void read_post_processor(const Node& root, TokenizerParts& parts) {
-  for (const Node& step : flatten(root.get("post_processor"), "processors")) {
+void read_post_processor(const JsonNode& root, TokenizerParts& parts) {
+  for (const JsonNode& step : flatten(root.get("post_processor"), "processors")) {
     const std::string& type = step.at("type").string();
     if (type == "TemplateProcessing") {
       read_template(step, parts);
@@ -298,8 +225,8 @@ void read_post_processor(const Node& root, TokenizerParts& parts) {
   }
 }
 
-void check_decoder(const Node& root) {
-  for (const Node& step : flatten(root.get("decoder"), "decoders"))
+void check_decoder(const JsonNode& root) {
+  for (const JsonNode& step : flatten(root.get("decoder"), "decoders"))
     if (step.at("type").string() != "ByteLevel")
       step.fail(
           fmt::format("decoder \"{}\" is not supported; ByteLevel is", shortened(step.at("type").string())));
@@ -309,10 +236,10 @@ void check_decoder(const Node& root) {
 
 TokenizerParts parse_tokenizer_json(std::string_view text, const std::string& file) {
   const Json json = parse_json(text, file, ExitCode::kData, kLimits);
-  const Node root(json, Place{file});
-  const Node model = root.at("model");
+  const JsonNode root(json, Place{file});
+  const JsonNode model = root.at("model");
   check_model(model);
-  const Node vocabulary = model.at("vocab");
+  const JsonNode vocabulary = model.at("vocab");
   if (!vocabulary.json().is_object()) vocabulary.fail("must be an object");
 
   TokenizerParts parts;

@@ -6,6 +6,7 @@
 For each pre-tokenizer: trains both on the same texts and compares vocabulary and merges; compares the ids of many
 texts with our file read by both, then with Hugging Face's file read by both; decodes back. Needs `tokenizers`.
 """
+import functools
 import json
 import pathlib
 import random
@@ -64,7 +65,7 @@ def training_texts():
     texts = {"samples": "\n".join(samples().values()), "hostile": "\n".join(HOSTILE)}
     # Few letters: the same token comes about in several ways, which is where trainers differ.
     for letters in ("ab", "abc", "aab "):
-        for seed in range(4):
+        for seed in range(2):
             rng.seed(f"{letters}{seed}")
             texts[f"soup {letters!r} {seed}"] = " ".join("".join(rng.choices(letters, k=rng.randrange(1, 40))) for _ in range(400))
     texts["random"] = "".join(random_texts(3, 60, 400))
@@ -128,7 +129,7 @@ def check_training(terroir):
     count = 0
     for name, text in training_texts().items():
         for pretokenizer in SPLITS:
-            for vocab_size, min_frequency in ((300, 0), (1000, 2), (6000, 0)):
+            for vocab_size, min_frequency in ((1000, 2), (6000, 0)):
                 ours = json.loads(terroir.train(text, "ours.json", "--pretokenizer", pretokenizer, "--vocab-size", vocab_size,
                                                 "--min-frequency", min_frequency).read_text())["model"]
                 theirs = json.loads(hf_train(text, pretokenizer, vocab_size, min_frequency).to_str())["model"]
@@ -139,19 +140,27 @@ def check_training(terroir):
                 check(len(ours["merges"]) == len(theirs["merges"]), f"{where}: {len(ours['merges'])} merges, theirs {len(theirs['merges'])}")
                 check(ours["vocab"] == theirs["vocab"], f"{where}: vocabularies differ")
                 count += 1
-    print(f"training: {count} vocabularies and merge lists equal")
+    print(f"training: {count} vocabularies and merge lists equal", flush=True)
 
 
-def compare_ids(terroir, path, hf, text, where, special=False):
-    ours = terroir.encode(path, text, *(["--special"] if special else []))
+def hf_ids(hf, text, special):
     hf.encode_special_tokens = not special
-    theirs = hf.encode(text, add_special_tokens=False).ids
+    return hf.encode(text, add_special_tokens=False).ids
+
+
+def check_ids(ours, theirs, hf, where):
     if ours != theirs:
         i = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
         check(False, f"{where}: ids differ from number {i}: {ours[i:i + 8]} and {theirs[i:i + 8]} after {hf.decode(theirs[max(0, i - 8):i])!r}")
+
+
+def compare_ids(terroir, path, hf, text, where, special=False):
+    theirs = hf_ids(hf, text, special)
+    check_ids(terroir.encode(path, text, *(["--special"] if special else [])), theirs, hf, where)
     return theirs
 
 
+@functools.lru_cache(maxsize=None)
 def normalizes_differently(character):
     """Hugging Face's NFC knows the combining classes of Unicode 9 only; ours those of the installed utf8proc."""
     probe = "\u0301" + character + "\u0323" + character
@@ -160,26 +169,40 @@ def normalizes_differently(character):
                 and normalizers.NFC().normalize_str(probe) != unicodedata.normalize("NFC", probe)))
 
 
-def encoding_texts():
-    yield from samples().items()
-    yield from ((f"hostile {i}", text) for i, text in enumerate(HOSTILE))
-    yield from ((f"random {i}", text) for i, text in enumerate(random_texts(11, 30, 3000)))
-    yield "everything", "".join(samples().values()) + "".join(HOSTILE)
+def short_texts():
+    """Texts of one line: where they begin and end matters."""
+    texts = [*HOSTILE, *random_texts(11, 30, 3000), *random_texts(12, 300, 12)]
+    return sorted({line for text in texts for line in text.split("\n")})
+
+
+def long_texts():
+    yield from ((f"hostile {text!r:.30}", text) for text in HOSTILE if "\n" in text)
+    yield from ((f"random {i}", text) for i, text in enumerate(random_texts(13, 6, 3000)))
+    yield "everything", "".join([*samples().values(), *HOSTILE, *random_texts(14, 10, 3000)])
 
 
 def check_encoding(terroir, path, label):
     hf = Tokenizer.from_file(str(path))
+
+    def known(text):
+        return text if hf.normalizer is None else "".join(c for c in text if not normalizes_differently(c))
+
     count = 0
-    for name, text in encoding_texts():
-        where = f"{label}, {name}"
-        if hf.normalizer is not None:
-            text = "".join(c for c in text if not normalizes_differently(c))
-        ids = compare_ids(terroir, path, hf, text, where)
+    for special in (False, True):
+        where = f"{label}, special tokens {'recognized' if special else 'as text'}"
+        for name, text in long_texts():
+            count += len(compare_ids(terroir, path, hf, known(text), f"{where}, {name}", special))
+        lines = [known(text) for text in short_texts()]
+        encoded = terroir.run("encode", "--tokenizer", path, "--lines", *(["--special"] if special else []), stdin="\n".join(lines).encode())
+        ours = [json.loads(array) for array in encoded.split(b"\n")[:-1]]
+        check(len(ours) == len(lines), f"{where}: {len(ours)} arrays for {len(lines)} lines")
+        for ids, text in zip(ours, lines):
+            check_ids(ids, hf_ids(hf, text, special), hf, f"{where}, {text!r}")
+            count += len(ids)
         if hf.normalizer is None:
-            check(terroir.decode(path, ids) == text, f"{where}: decoding is not the inverse")
-        compare_ids(terroir, path, hf, text, where + ", special tokens recognized", special=True)
-        count += len(ids)
-    print(f"{label}: {count} ids equal")
+            text = dict(long_texts())["everything"]
+            check(terroir.decode(path, hf_ids(hf, text, special)) == text, f"{where}: decoding is not the inverse")
+    print(f"{label}: {count} ids equal", flush=True)
 
 
 def hf_variants(pretokenizer, text):
@@ -210,7 +233,8 @@ def main():
         for pretokenizer in SPLITS:
             ours = terroir.train(corpus, "ours.json", "--pretokenizer", pretokenizer, "--vocab-size", 4000)
             check_encoding(terroir, ours, f"{pretokenizer}, our file")
-            compare_ids(terroir, ours, Tokenizer.from_file(str(ours)), all_code_points(), f"{pretokenizer}, all code points")
+            if pretokenizer == "llama-3":  # the classes are the same for all
+                compare_ids(terroir, ours, Tokenizer.from_file(str(ours)), all_code_points(), "all code points")
             check(Tokenizer.from_file(str(ours)).encode("x").ids[0] == 0, "our file puts <|begin_of_text|> before a text")
             for name, hf in hf_variants(pretokenizer, corpus):
                 path = pathlib.Path(folder) / "theirs.json"

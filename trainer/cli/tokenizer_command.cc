@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <thread>
 
@@ -48,6 +49,12 @@ std::string json_array(std::span<const std::int32_t> ids) {
   return text + "]\n";
 }
 
+// Before the work, not after it.
+void require_folder_of(const std::filesystem::path& out) {
+  if (out.has_parent_path() && !std::filesystem::is_directory(out.parent_path()))
+    throw UserError(ExitCode::kUsage, {out.string()}, "its folder does not exist: create it first");
+}
+
 // ---- train
 
 struct TrainArguments {
@@ -78,6 +85,7 @@ void add_file(WordCounter& counter, const std::string& file) {
 
 int train(const TrainArguments& arguments, const CommandRunner& runner) {
   const TrainOptions options = checked_train_options(arguments);
+  require_folder_of(arguments.out);
   WordCounterOptions counting = arguments.counting;
   counting.pretokenizer = options.pretokenizer;
   WordCounter counter(counting);
@@ -189,6 +197,7 @@ int encode(const EncodeArguments& arguments) {
   const SpecialTokens special = arguments.special ? SpecialTokens::kRecognized : SpecialTokens::kAsText;
   EncoderState state;
   std::vector<std::int32_t> ids;
+  require_folder_of(arguments.out);
   std::unique_ptr<AtomicFile> out;
   if (!arguments.out.empty()) out = std::make_unique<AtomicFile>(arguments.out);
   for_each_text(text, arguments.lines, [&](std::string_view part) {
