@@ -11,6 +11,7 @@
 #include "parallel/world.h"
 #include "trainer/cli/command.h"
 #include "trainer/config/config_file.h"
+#include "trainer/step/signals.h"
 #include "trainer/step/training.h"
 
 namespace terroir {
@@ -30,6 +31,7 @@ ExitCode fail(World& world, const std::exception& error, ExitCode exit_code) {
 }
 
 ExitCode run_train(const std::string& path, const std::vector<std::string>& overrides, const TrainingOptions& options) {
+  const SignalThread signal_thread;  // before any other thread
   // A configuration that is refused must not start MPI in vain, yet who prints it is known only by rank.
   Config config;
   std::exception_ptr refused;

@@ -2,17 +2,35 @@
 #pragma once
 
 #include <filesystem>
+#include <thread>
 
 namespace terroir {
 
-// Installs handlers while it lives; a second SIGTERM ends the process at once. One at a time per process.
+// While it lives, SIGUSR1 and SIGTERM are taken by a thread of their own and by no other; a second SIGTERM
+// ends the process at once. One at a time per process, made before any other thread: threads inherit from
+// their maker that they do not take these signals.
+//
+// That matters because oneDNN's matrix products (seen in 2.6.3, sgemm) use the stack pointer as a general
+// register that points into a heap buffer. The kernel puts the frame of a signal handler where the stack
+// pointer points: a handler on a thread that computes overwrites operands, or the heap.
+class SignalThread {
+ public:
+  SignalThread();
+  ~SignalThread();
+  SignalThread(const SignalThread&) = delete;
+  SignalThread& operator=(const SignalThread&) = delete;
+
+  // True once a signal came to the one that lives.
+  static bool received();
+
+ private:
+  std::thread thread_;
+};
+
+// Whether this rank was asked to save and leave. Ranks agree in the step's all-reduce.
 class SaveRequest {
  public:
   explicit SaveRequest(std::filesystem::path run_folder);
-  ~SaveRequest();
-  SaveRequest(const SaveRequest&) = delete;
-  SaveRequest& operator=(const SaveRequest&) = delete;
-  // True once this rank was asked. Ranks agree in the step's all-reduce.
   bool pending() const;
 
  private:
