@@ -57,9 +57,11 @@ HWY_NOINLINE void multiply_tile(const Product& p, std::int64_t row, std::int64_t
   FloatVector sums[kRows][kVectors];
   float* c = p.c + row * p.ldc + column;
   TERROIR_UNROLL
-  for (int i = 0; i < kRows; ++i) TERROIR_UNROLL
-  for (int v = 0; v < kVectors; ++v)
-    sums[i][v] = p.accumulate ? hn::LoadU(d, c + i * p.ldc + v * lanes) : hn::Zero(d);
+  for (int i = 0; i < kRows; ++i) {
+    TERROIR_UNROLL
+    for (int v = 0; v < kVectors; ++v)
+      sums[i][v] = p.accumulate ? hn::LoadU(d, c + i * p.ldc + v * lanes) : hn::Zero(d);
+  }
   const std::int64_t lda = p.lda, ldb = p.ldb;
   const float* a = p.a + (kLeft == Left::kRowMajor ? row * lda : row);
   const float* b = p.b + column;
@@ -77,8 +79,10 @@ HWY_NOINLINE void multiply_tile(const Product& p, std::int64_t row, std::int64_t
     b += ldb;
   }
   TERROIR_UNROLL
-  for (int i = 0; i < kRows; ++i) TERROIR_UNROLL
-  for (int v = 0; v < kVectors; ++v) hn::StoreU(sums[i][v], d, c + i * p.ldc + v * lanes);
+  for (int i = 0; i < kRows; ++i) {
+    TERROIR_UNROLL
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(sums[i][v], d, c + i * p.ldc + v * lanes);
+  }
 }
 
 template <Left kLeft, int kVectors, int kRows>
