@@ -68,13 +68,15 @@ count() {
   skip_reasons "$1"
 }
 
-# Names each test that was skipped and what it said about it.
+# Names each test that was skipped and what it said about it: GoogleTest's line after "Skipped", a script's after
+# "SKIPPED: ".
 skip_reasons() {
   awk -F '"' '
-    /<testcase /                        { name = $2; skipped = /status="(notrun|disabled)"/ }
-    skipped && after_skip               { print "skipped: " name ": " $0; skipped = 0 }
-    skipped && /^[[:space:]]*(<system-out>)?SKIPPED: / { sub(/.*SKIPPED: /, ""); print "skipped: " name ": " $0; skipped = 0 }
-                                        { after_skip = /: Skipped$/ }' "$1"
+    /<testcase /               { name = $2; searching = /status="(notrun|disabled)"/; reason = "" }
+    after_skipped              { reason = $0 }
+    match($0, /SKIPPED: /)     { reason = substr($0, RSTART + RLENGTH) }
+    searching && reason != ""  { print "skipped: " name ": " reason; searching = 0 }
+                               { after_skipped = /: Skipped$/ }' "$1"
 }
 
 phase "packages"
