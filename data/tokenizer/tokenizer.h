@@ -22,7 +22,7 @@
 namespace terroir {
 
 enum class SpecialTokens {
-  kAsText,      // "<|end_of_text|>" in a text is thirteen ordinary characters and more
+  kAsText,      // "<|end_of_text|>" inside a text is ordinary characters
   kRecognized,  // it is one token
 };
 
