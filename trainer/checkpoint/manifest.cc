@@ -224,7 +224,8 @@ const StoredFile* CheckpointManifest::find_file(const std::string& name) const {
 
 void merge(CheckpointManifest& into, CheckpointManifest part) {
   for (StoredFile& file : part.files) into.files.push_back(std::move(file));
-  std::sort(into.files.begin(), into.files.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::sort(into.files.begin(), into.files.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
   for (auto& [name, tensor] : part.tensors) {
     StoredTensor& target = into.tensors.try_emplace(name, StoredTensor{tensor.shape, {}}).first->second;
     TERROIR_CHECK(target.shape == tensor.shape, "ranks give {} different shapes", name);

@@ -11,8 +11,6 @@
 namespace terroir {
 namespace {
 
-constexpr std::int64_t kChunkElements = 1 << 18;  // 1 MiB: stays in the cache between hashing and writing
-
 // A slice that is a whole box keeps the box's shape, so that other programs see matrices; a part of one is a
 // list.
 std::vector<std::int64_t> stored_shape(const StateSlice& slice) {
@@ -49,8 +47,8 @@ Hash128 write_slice(SafetensorsWriter& writer, const StateSlice& slice, std::siz
 }  // namespace
 
 CheckpointManifest write_rank_file(const std::filesystem::path& folder, const std::string& name,
-                         std::span<const StateSlice> slices, const SliceReader& read,
-                         const SaveProbe& probe) {
+                                   std::span<const StateSlice> slices, const SliceReader& read,
+                                   const SaveProbe& probe) {
   const std::map<std::string, std::size_t> keys = make_keys(slices);
   CheckpointManifest part;
   if (keys.empty()) return part;

@@ -19,7 +19,8 @@ using SliceReader =
 // Writes the slices to folder/name, durable when it returns, and returns their part of the manifest. Slices
 // without elements are left out; without any the file is too. `slices[i].data` is not read.
 CheckpointManifest write_rank_file(const std::filesystem::path& folder, const std::string& name,
-                         std::span<const StateSlice> slices, const SliceReader& read, const SaveProbe& probe);
+                                   std::span<const StateSlice> slices, const SliceReader& read,
+                                   const SaveProbe& probe);
 
 // Writes a text file into the checkpoint (folder "hf/" is made), durable when it returns.
 StoredFile write_side_file(const std::filesystem::path& folder, const std::string& name,

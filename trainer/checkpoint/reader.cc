@@ -9,8 +9,6 @@
 namespace terroir {
 namespace {
 
-constexpr std::int64_t kChunkElements = 1 << 18;  // 1 MiB: stays in the cache between hashing and copying
-
 [[noreturn]] void refuse(const std::filesystem::path& file, const std::string& key,
                          const std::string& message) {
   throw UserError(ExitCode::kCheckpoint, Place{file.string(), 0, 0, key}, message);
@@ -58,8 +56,7 @@ const std::vector<StoredSlice>& CheckpointReader::stored_slices(const StateSlice
   return state->second;
 }
 
-void CheckpointReader::copy_slice(const StoredSlice& stored, std::span<const StateSlice* const> wanted,
-                                  std::span<std::vector<bool>* const> covered) {
+void CheckpointReader::copy_slice(const StoredSlice& stored, std::span<Taker* const> takers) {
   const SafetensorsFile& file = open(stored.file);
   const SafetensorsTensor* tensor = file.find(stored.key);
   const std::int64_t numel = stored.end - stored.begin;
@@ -72,50 +69,46 @@ void CheckpointReader::copy_slice(const StoredSlice& stored, std::span<const Sta
     const std::span<float> values = std::span(chunk).first(static_cast<std::size_t>(count));
     file.read_f32(*tensor, first, values);
     hash.update(std::as_bytes(values));
-    StateSlice part = without_data(stored, *wanted[0]);
+    StateSlice part = without_data(stored, *takers[0]->wanted);
     part.begin = stored.begin + first;
     part.end = part.begin + count;
     part.data = values.data();
-    for (std::size_t i = 0; i < wanted.size(); ++i) copy_overlap(part, *wanted[i], *covered[i]);
+    for (Taker* taker : takers) copy_overlap(part, *taker->wanted, taker->covered);
   }
   if (hash.digest().hex() != stored.hash)
     refuse(file.path(), stored.key,
            "does not match its hash in the manifest: the file is damaged, use another checkpoint");
 }
 
-void CheckpointReader::load(std::span<const StateSlice> wanted) {
-  std::map<std::pair<std::string, std::string>, std::vector<std::size_t>> groups;
-  std::vector<std::vector<bool>> covered(wanted.size());
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    check_slice(wanted[i]);
-    stored_slices(wanted[i]);  // refuses what is missing before anything is read
-    groups[{wanted[i].tensor, wanted[i].state}].push_back(i);
+void CheckpointReader::load_state(std::vector<Taker> takers) {
+  for (Taker& taker : takers)
+    taker.covered.resize(static_cast<std::size_t>(taker.wanted->end - taker.wanted->begin));
+  for (const StoredSlice& stored : stored_slices(*takers[0].wanted)) {
+    std::vector<Taker*> touched;
+    for (Taker& taker : takers)
+      if (may_overlap(without_data(stored, *taker.wanted), *taker.wanted)) touched.push_back(&taker);
+    if (!touched.empty()) copy_slice(stored, touched);
   }
-  for (const auto& [name, members] : groups) {
-    for (const StoredSlice& stored : stored_slices(wanted[members[0]])) {
-      std::vector<const StateSlice*> takers;
-      std::vector<std::vector<bool>*> marks;
-      for (const std::size_t i : members) {
-        if (!may_overlap(without_data(stored, wanted[i]), wanted[i])) continue;
-        covered[i].resize(static_cast<std::size_t>(wanted[i].end - wanted[i].begin));
-        takers.push_back(&wanted[i]);
-        marks.push_back(&covered[i]);
-      }
-      if (!takers.empty()) copy_slice(stored, takers, marks);
-    }
-    for (const std::size_t i : members) {
-      const std::int64_t numel = wanted[i].end - wanted[i].begin;
-      const std::int64_t found = std::count(covered[i].begin(), covered[i].end(), true);
-      if (found != numel)
-        refuse(path_, wanted[i].tensor,
-               fmt::format("{} of {} elements of {} are in no slice of this checkpoint", numel - found, numel,
-                           wanted[i].state));
-      covered[i] = {};
-    }
-  }
+  for (const auto& [wanted, covered] : takers)
+    if (const auto missing = std::count(covered.begin(), covered.end(), false); missing > 0)
+      refuse(path_, wanted->tensor,
+             fmt::format("{} of {} elements of {} are in no slice of this checkpoint", missing,
+                         covered.size(), wanted->state));
 }
 
-CheckpointMeta read_checkpoint_meta(const std::filesystem::path& path) { return read_checkpoint_manifest(path).meta; }
+void CheckpointReader::load(std::span<const StateSlice> wanted) {
+  std::map<std::pair<std::string, std::string>, std::vector<Taker>> states;
+  for (const StateSlice& slice : wanted) {
+    check_slice(slice);
+    stored_slices(slice);  // refuses what is missing before anything is read
+    states[{slice.tensor, slice.state}].push_back({&slice, {}});
+  }
+  for (auto& [name, takers] : states) load_state(std::move(takers));
+}
+
+CheckpointMeta read_checkpoint_meta(const std::filesystem::path& path) {
+  return read_checkpoint_manifest(path).meta;
+}
 
 void load_checkpoint(const std::filesystem::path& path, std::span<const StateSlice> wanted) {
   CheckpointReader(path).load(wanted);

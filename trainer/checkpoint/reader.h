@@ -27,10 +27,15 @@ class CheckpointReader {
   std::optional<std::string> read_file(const std::string& name) const;
 
  private:
+  // A wanted slice and which of its elements were found.
+  struct Taker {
+    const StateSlice* wanted;
+    std::vector<bool> covered;
+  };
   const std::vector<StoredSlice>& stored_slices(const StateSlice& wanted) const;
   const SafetensorsFile& open(const std::string& name);
-  void copy_slice(const StoredSlice& stored, std::span<const StateSlice* const> wanted,
-                  std::span<std::vector<bool>* const> covered);
+  void load_state(std::vector<Taker> takers);  // all of one state of one tensor
+  void copy_slice(const StoredSlice& stored, std::span<Taker* const> takers);
 
   std::filesystem::path path_;
   CheckpointManifest manifest_;

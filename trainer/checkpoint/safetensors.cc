@@ -228,8 +228,13 @@ void SafetensorsFile::read_f32(const SafetensorsTensor& tensor, std::int64_t fir
            fmt::format("dtype {} where F32, BF16 or F16 is needed", safetensors_name(tensor.dtype)));
   std::vector<std::uint16_t> stored(out.size());
   read(tensor, static_cast<std::uint64_t>(first) * 2, std::as_writable_bytes(std::span(stored)));
-  const auto convert = tensor.dtype == SafetensorsDType::kBF16 ? float_from_bf16 : float_from_f16;
-  std::transform(stored.begin(), stored.end(), out.begin(), convert);
+  if (tensor.dtype == SafetensorsDType::kBF16) {
+    std::transform(stored.begin(), stored.end(), out.begin(),
+                   [](std::uint16_t bits) { return float_from_bf16(bits); });
+  } else {
+    std::transform(stored.begin(), stored.end(), out.begin(),
+                   [](std::uint16_t bits) { return float_from_f16(bits); });
+  }
 }
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,

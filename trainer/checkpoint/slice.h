@@ -8,6 +8,10 @@
 
 namespace terroir {
 
+// Slices go to and from files in chunks of 1 MiB, which stay in the cache between being hashed and being
+// written or copied, so that memory does not grow with the slice.
+inline constexpr std::int64_t kChunkElements = 1 << 18;
+
 // A rectangle of a logical (unsharded, Hugging Face named) tensor: one entry per dimension.
 struct Box {
   std::vector<std::int64_t> start, shape;

@@ -1,5 +1,6 @@
 #include "trainer/interop/export_hf.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/file.h"
@@ -72,7 +73,8 @@ void write_shard(const fs::path& folder, const Shard& shard, CheckpointReader& c
     checkpoint.load({{whole_slice(tensor.name, "weight", tensor.shape, values.data())}});
     if (tensor.dtype == SafetensorsDType::kBF16) {
       narrow.resize(values.size());
-      std::transform(values.begin(), values.end(), narrow.begin(), bf16_from_float);
+      std::transform(values.begin(), values.end(), narrow.begin(),
+                     [](float value) { return bf16_from_float(value); });
       writer.append(std::as_bytes(std::span(narrow)));
     } else {
       writer.append(std::as_bytes(std::span(values)));
