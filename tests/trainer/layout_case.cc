@@ -21,7 +21,8 @@ void take_steps(const Config& config, World& world, TrainedRun& run, Visit visit
   engine.synchronize();
   const std::int64_t per_rank = config.train.global_batch_size / mesh.size(Axis::kData);
   for (int step = 0; step < kSteps; ++step) {
-    std::int64_t next = mesh.coordinate(Axis::kData) * per_rank;  // the same samples each step: they are learnt
+    std::int64_t next =
+        mesh.coordinate(Axis::kData) * per_rank;  // the same samples each step: they are learnt
     SampleBatch batch;
     const auto next_batch = [&]() -> const SampleBatch& {
       batch = make_samples(next, config.train.micro_batch_size, config);

@@ -14,8 +14,8 @@ struct SampleBatch;
 
 namespace terroir::test {
 
-// Five layers (uneven stages), a prime vocabulary, sequences of 17 tokens (no tensor degree divides the 34 tokens of a
-// micro-batch but 2), an intermediate size that 3 and 4 tensor ranks do not divide.
+// Five layers (uneven stages), a prime vocabulary, sequences of 17 tokens (no tensor degree divides the 34
+// tokens of a micro-batch but 2), an intermediate size that 3 and 4 tensor ranks do not divide.
 struct LayoutCase {
   std::string model_type = "llama";
   int heads = 6, kv_heads = 2;
@@ -32,10 +32,10 @@ SampleBatch make_samples(std::int64_t first, std::int64_t count, const Config& c
 using Tensors = std::map<std::string, std::vector<float>>;  // by logical name, whole, row-major
 
 struct TrainedRun {
-  std::vector<double> losses;           // one a step
+  std::vector<double> losses;  // one a step
   std::vector<double> grad_norms;
-  std::vector<Tensors> gradients;       // one a step: of the mean loss
-  Tensors weights;                      // after the last step
+  std::vector<Tensors> gradients;  // one a step: of the mean loss
+  Tensors weights;                 // after the last step
 };
 
 constexpr int kSteps = 3;
@@ -45,10 +45,11 @@ TrainedRun run_one_rank(const Config& config);
 
 struct Difference {
   double loss = 0, grad_norm = 0;  // largest relative difference over the steps
-  double gradient = 0, weight = 0;  // largest difference of an element, relative to its tensor's largest element
-  std::string worst;               // which tensor
+  double gradient = 0,
+         weight = 0;  // largest difference of an element, relative to its tensor's largest element
+  std::string worst;  // which tensor
   std::int64_t elements_checked = 0;  // of each gradient, summed over steps and ranks
-  std::string bits;                // hash of this rank's losses, gradients and weights
+  std::string bits;                   // hash of this rank's losses, gradients and weights
 };
 
 // Takes the same steps in this world's layout; every rank checks the pieces that it owns. Collective.

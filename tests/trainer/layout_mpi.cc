@@ -1,4 +1,5 @@
-// Under mpirun: every layout of this many ranks equals one rank, and gives the bits that as many threads give.
+// Under mpirun: every layout of this many ranks equals one rank, and gives the bits that as many threads
+// give.
 #include <fmt/core.h>
 
 #include <cstdlib>
@@ -16,7 +17,10 @@ std::vector<LayoutCase> cases(int ranks) {
   for (int tensor = 1; tensor <= ranks; ++tensor)
     for (int pipeline = 1; tensor * pipeline <= ranks; ++pipeline)
       if (ranks % (tensor * pipeline) == 0 && 12 % tensor == 0)
-        all.push_back({.model_type = pipeline > 1 ? "qwen3" : "llama", .heads = 12, .tensor = tensor, .pipeline = pipeline});
+        all.push_back({.model_type = pipeline > 1 ? "qwen3" : "llama",
+                       .heads = 12,
+                       .tensor = tensor,
+                       .pipeline = pipeline});
   return all;
 }
 
@@ -34,9 +38,9 @@ bool check(const LayoutCase& layout, World& world) {
   const bool equal = mine.loss < kRounding && mine.gradient < kRounding && mine.weight < kRounding;
   const bool same_bits = mine.bits == bits[static_cast<std::size_t>(world.rank())];
   if (!equal || !same_bits)
-    fmt::print(stderr, "rank {}, tensor {} pipeline {}: loss {} gradient {} weight {} ({}), bits {}\n", world.rank(),
-               layout.tensor, layout.pipeline, mine.loss, mine.gradient, mine.weight, mine.worst,
-               same_bits ? "as with threads" : "unlike with threads");
+    fmt::print(stderr, "rank {}, tensor {} pipeline {}: loss {} gradient {} weight {} ({}), bits {}\n",
+               world.rank(), layout.tensor, layout.pipeline, mine.loss, mine.gradient, mine.weight,
+               mine.worst, same_bits ? "as with threads" : "unlike with threads");
   return equal && same_bits;
 }
 
@@ -50,7 +54,8 @@ int run() {
     }
     ++checked;
   }
-  if (world->rank() == 0) fmt::print("{} layouts of {} ranks: as one rank, and the same bits as threads\n", checked, world->size());
+  if (world->rank() == 0)
+    fmt::print("{} layouts of {} ranks: as one rank, and the same bits as threads\n", checked, world->size());
   return 0;
 }
 

@@ -25,7 +25,8 @@ TEST_P(Layout, EqualsOneRank) {
   const Config config = make_config(layout);
   const TrainedRun reference = run_one_rank(config);
   std::int64_t elements = 0;
-  for (const auto& [tensor, values] : reference.gradients[0]) elements += static_cast<std::int64_t>(values.size());
+  for (const auto& [tensor, values] : reference.gradients[0])
+    elements += static_cast<std::int64_t>(values.size());
 
   std::mutex mutex;
   Difference most;
@@ -57,22 +58,27 @@ INSTANTIATE_TEST_SUITE_P(
         ThreadsCase{"Tensor3FewerKeyValueHeads", 3, {.tensor = 3}},
         ThreadsCase{"Tensor3ThreeKeyValueHeads", 3, {.kv_heads = 3, .tensor = 3}},
         ThreadsCase{"Tensor2StraddlingKeyValueHeads", 2, {.kv_heads = 3, .tensor = 2}},
-        ThreadsCase{"Tensor4FewerKeyValueHeadsQwen2", 4,
+        ThreadsCase{"Tensor4FewerKeyValueHeadsQwen2",
+                    4,
                     {.model_type = "qwen2", .heads = 8, .kv_heads = 2, .tied = false, .tensor = 4}},
-        ThreadsCase{"Tensor3Qwen3WithoutSequenceParallel", 3,
+        ThreadsCase{"Tensor3Qwen3WithoutSequenceParallel",
+                    3,
                     {.model_type = "qwen3", .sequence_parallel = false, .tensor = 3}},
-        ThreadsCase{"Pipeline2", 2, {.pipeline = 2}}, ThreadsCase{"Pipeline2Untied", 2, {.tied = false, .pipeline = 2}},
+        ThreadsCase{"Pipeline2", 2, {.pipeline = 2}},
+        ThreadsCase{"Pipeline2Untied", 2, {.tied = false, .pipeline = 2}},
         ThreadsCase{"Pipeline3", 3, {.pipeline = 3}},
         ThreadsCase{"Pipeline4Gpipe", 4, {.schedule = "gpipe", .pipeline = 4}},
         ThreadsCase{"Pipeline2RecomputeGpipe", 2, {.recompute = true, .schedule = "gpipe", .pipeline = 2}},
-        ThreadsCase{"Data2", 2, {}}, ThreadsCase{"Data3", 3, {}}, ThreadsCase{"Data4Qwen3", 4, {.model_type = "qwen3"}},
+        ThreadsCase{"Data2", 2, {}}, ThreadsCase{"Data3", 3, {}},
+        ThreadsCase{"Data4Qwen3", 4, {.model_type = "qwen3"}},
         ThreadsCase{"Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2}},
         ThreadsCase{"Tensor2Data2Qwen2", 4, {.model_type = "qwen2", .tensor = 2}},
         ThreadsCase{"Pipeline2Data2Recompute", 4, {.recompute = true, .pipeline = 2}},
         ThreadsCase{"Tensor3Pipeline2", 6, {.tensor = 3, .pipeline = 2}},
         ThreadsCase{"Pipeline3Data2Untied", 6, {.tied = false, .pipeline = 3}},
         ThreadsCase{"Tensor2Data3", 6, {.tensor = 2}},
-        ThreadsCase{"Tensor2Pipeline2Data2Qwen3", 8,
+        ThreadsCase{"Tensor2Pipeline2Data2Qwen3",
+                    8,
                     {.model_type = "qwen3", .kv_heads = 1, .tensor = 2, .pipeline = 2}},
         ThreadsCase{"Pipeline2Data4", 8, {.pipeline = 2, .global_batch = 16}}),
     [](const auto& info) { return std::string(info.param.name); });

@@ -37,7 +37,8 @@ class TrainingRun : public testing::Test {
   void build(const std::string& source, const Tokenizer& tokenizer) {
     std::ofstream text(folder_ / (source + ".txt"));
     for (int line = 0; line < 60; ++line)
-      text << (source == "ko" ? "오늘 시장에서 사과 " : "Bumili ako ng mansanas ") << line * 7 << " ... " << line << "\n";
+      text << (source == "ko" ? "오늘 시장에서 사과 " : "Bumili ako ng mansanas ") << line * 7 << " ... "
+           << line << "\n";
     text.close();
     build_shards({.source = source,
                   .language = source,
@@ -54,7 +55,8 @@ class TrainingRun : public testing::Test {
         "run: {name: " + name + ", dir: " + root + "/runs, seed: 5}\n" +
         "model: {hidden_size: 32, intermediate_size: 56, num_hidden_layers: 3, num_attention_heads: 4,\n"
         "        num_key_value_heads: 2, vocab_size: from_tokenizer}\n"
-        "tokenizer: " + root + "/tokenizer.json\n" +
+        "tokenizer: " +
+        root + "/tokenizer.json\n" +
         "data:\n  sequence_length: 32\n  stages: [{sources: {ko: 0.6, tl: 0.4}}]\n  sources:\n" +
         "    ko: {shards: '" + root + "/ko/*.h5', language: ko}\n    tl: {shards: '" + root + "/tl/*.h5'}\n" +
         "train: {steps: 8, global_batch_size: 8, micro_batch_size: 2, threads: 1}\n"
@@ -67,9 +69,8 @@ class TrainingRun : public testing::Test {
 
   ExitCode run(const Config& config, int ranks = 1) {
     std::atomic<int> exit_code{-1};
-    run_threads(ranks, {.timeout_s = 60}, [&](World& world) {
-      exit_code = static_cast<int>(train(config, world, {.quiet = true}));
-    });
+    run_threads(ranks, {.timeout_s = 60},
+                [&](World& world) { exit_code = static_cast<int>(train(config, world, {.quiet = true})); });
     return static_cast<ExitCode>(exit_code.load());
   }
 
@@ -84,7 +85,8 @@ class TrainingRun : public testing::Test {
   }
   std::map<std::int64_t, double> losses(const std::string& name) const {
     std::map<std::int64_t, double> values;
-    for (const StepMetrics& step : read_metrics(root(name) / "metrics.jsonl").steps) values[step.step] = step.loss;
+    for (const StepMetrics& step : read_metrics(root(name) / "metrics.jsonl").steps)
+      values[step.step] = step.loss;
     return values;
   }
   // Every element of every state of a checkpoint.
@@ -122,8 +124,8 @@ TEST_F(TrainingRun, LearnsAndLeavesTheFilesOfARun) {
 }
 
 TEST_F(TrainingRun, ResumesBitForBit) {
-  for (const auto& [ranks, overrides] :
-       std::vector<std::pair<int, std::vector<std::string>>>{{1, {}}, {4, {"parallel.tensor=2", "parallel.pipeline=2"}}}) {
+  for (const auto& [ranks, overrides] : std::vector<std::pair<int, std::vector<std::string>>>{
+           {1, {}}, {4, {"parallel.tensor=2", "parallel.pipeline=2"}}}) {
     const std::string name = fmt::format("whole{}", ranks), second = fmt::format("second{}", ranks);
     run(config(name, overrides), ranks);
     start_from_step_4(name, second);
@@ -148,10 +150,12 @@ TEST_F(TrainingRun, GoesOnInAnotherLayout) {
     run(config(layout.name, {fmt::format("parallel.tensor={}", layout.tensor),
                              fmt::format("parallel.pipeline={}", layout.pipeline)}),
         layout.ranks);
-    for (const auto& [step, loss] : losses(layout.name)) EXPECT_NEAR(loss, expected_loss.at(step), 2e-6) << layout.name;
+    for (const auto& [step, loss] : losses(layout.name))
+      EXPECT_NEAR(loss, expected_loss.at(step), 2e-6) << layout.name;
     for (const auto& [tensor, values] : state(checkpoint(layout.name, 8)))
       for (std::size_t i = 0; i < values.size(); ++i)
-        ASSERT_NEAR(values[i], expected.at(tensor)[i], 5e-6) << layout.name << " " << tensor << "[" << i << "]";
+        ASSERT_NEAR(values[i], expected.at(tensor)[i], 5e-6)
+            << layout.name << " " << tensor << "[" << i << "]";
   }
 }
 
@@ -164,7 +168,8 @@ TEST_F(TrainingRun, StartsFromAnotherRunsWeights) {
 TEST_F(TrainingRun, SavesAndLeavesWhenAskedTo) {
   const Config asked = config("asked", {"train.steps=4000", "schedule.name=constant", "checkpoint.every=0"});
   std::thread stop([&] {
-    while (!fs::exists(root("asked") / "metrics.prom")) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (!fs::exists(root("asked") / "metrics.prom"))
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     std::ofstream(root("asked") / "STOP");
   });
   EXPECT_EQ(run(asked, 2), ExitCode::kRequeue);
@@ -184,15 +189,19 @@ TEST_F(TrainingRun, NonFiniteLossStopsBeforeTheUpdate) {
 
 TEST_F(TrainingRun, RefusesAnotherModelTokenizerOrDataOnResume) {
   run(config("a"));
-  expect_error(ExitCode::kUsage, {"step-00000008", "another model", "run.name"},
-               [&] { run(config("a", {"model.hidden_size=48", "train.steps=9"})); });
-  expect_error(ExitCode::kUsage, {"step-00000008", "other data"},
-               [&] { run(config("a", {"data.stages.0.sources.ko=0.1", "train.steps=9"})); });
-  expect_error(ExitCode::kUsage, {"checkpoint.resume", "never"}, [&] { run(config("a", {"checkpoint.resume=never"})); });
+  expect_error(ExitCode::kUsage, {"step-00000008", "another model", "run.name"}, [&] {
+    run(config("a", {"model.hidden_size=48", "train.steps=9"}));
+  });
+  expect_error(ExitCode::kUsage, {"step-00000008", "other data"}, [&] {
+    run(config("a", {"data.stages.0.sources.ko=0.1", "train.steps=9"}));
+  });
+  expect_error(ExitCode::kUsage, {"checkpoint.resume", "never"},
+               [&] { run(config("a", {"checkpoint.resume=never"})); });
 }
 
 TEST_F(TrainingRun, RefusesWhatTheRanksDoNotFit) {
-  expect_error(ExitCode::kUsage, {"parallel", "3 ranks", "tensor 2"}, [&] { run(config("a", {"parallel.tensor=2"}), 3); });
+  expect_error(ExitCode::kUsage, {"parallel", "3 ranks", "tensor 2"},
+               [&] { run(config("a", {"parallel.tensor=2"}), 3); });
   expect_error(ExitCode::kUsage, {"train.global_batch_size", "8", "3"}, [&] { run(config("a"), 3); });
   EXPECT_FALSE(fs::exists(root("a")));
 }

@@ -33,8 +33,8 @@ std::string mpi_state() {
 std::vector<Finding> examine() {
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
-  const double gib = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE)) /
-                     (1024.0 * 1024 * 1024);
+  const double gib = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
+                     static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1024.0 * 1024 * 1024);
   return {
       {"terroir", TERROIR_VERSION},
       {"cores", fmt::format("{} usable of {}", usable_cores(), ::sysconf(_SC_NPROCESSORS_ONLN))},

@@ -38,7 +38,8 @@ void evaluate(LanguageModel& model, std::string_view text, bool per_token, Total
   const std::vector<float> losses = model.negative_log_likelihoods(ids);
   totals.tokens += static_cast<std::int64_t>(losses.size());
   totals.nll_sum = std::accumulate(losses.begin(), losses.end(), totals.nll_sum);
-  for (std::size_t i = 1; i < ids.size(); ++i) totals.bytes += tokenizer.token_bytes()[static_cast<std::size_t>(ids[i])];
+  for (std::size_t i = 1; i < ids.size(); ++i)
+    totals.bytes += tokenizer.token_bytes()[static_cast<std::size_t>(ids[i])];
   if (per_token) totals.per_token.insert(totals.per_token.end(), losses.begin(), losses.end());
 }
 
@@ -48,7 +49,8 @@ int run(const Arguments& arguments) {
   DocumentReader reader(arguments.text, {.any_name_is_text = true});
   for (Document document; reader.next(document);) evaluate(model, document.text, arguments.per_token, totals);
   if (totals.tokens == 0)
-    throw UserError(ExitCode::kData, Place{arguments.text}, "holds no text to evaluate: one document a line is expected");
+    throw UserError(ExitCode::kData, Place{arguments.text},
+                    "holds no text to evaluate: one document a line is expected");
   const double bits_per_byte = totals.nll_sum / std::numbers::ln2 / static_cast<double>(totals.bytes);
   if (arguments.json) {
     OrderedJson result{{"tokens", totals.tokens},
@@ -73,9 +75,12 @@ void add_eval_command(CLI::App& app, CommandRunner& runner) {
   auto arguments = std::make_shared<Arguments>();
   command->add_option("--checkpoint", arguments->checkpoint, "A step-* folder, or a run folder")->required();
   command->add_option("--text", arguments->text, "UTF-8 text, one document a line; - for stdin")->required();
-  command->add_flag("--json", arguments->json, "One JSON object: tokens, bytes, nll_sum (nats), bits_per_byte");
-  command->add_flag("--per-token", arguments->per_token, "Also each token's negative log-likelihood, in nats");
-  command->add_option("--threads", arguments->threads, "Default: all this process may use")->check(CLI::NonNegativeNumber);
+  command->add_flag("--json", arguments->json,
+                    "One JSON object: tokens, bytes, nll_sum (nats), bits_per_byte");
+  command->add_flag("--per-token", arguments->per_token,
+                    "Also each token's negative log-likelihood, in nats");
+  command->add_option("--threads", arguments->threads, "Default: all this process may use")
+      ->check(CLI::NonNegativeNumber);
   command->footer("Example:\n  terroir eval --checkpoint runs/quickstart --text data/samples/ko.txt --json");
   command->callback([arguments, &runner] { runner.run = [arguments] { return run(*arguments); }; });
 }

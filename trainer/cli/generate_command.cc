@@ -29,7 +29,8 @@ int run(const Arguments& arguments) {
   if (tokenizer.bos_id()) prompt.push_back(*tokenizer.bos_id());
   for (const std::int32_t id : tokenizer.encode(arguments.prompt)) prompt.push_back(id);
   if (prompt.empty())
-    throw UserError(ExitCode::kUsage, Place{}, "--prompt is empty and the tokenizer has no beginning-of-document token");
+    throw UserError(ExitCode::kUsage, Place{},
+                    "--prompt is empty and the tokenizer has no beginning-of-document token");
 
   model.start(static_cast<std::int64_t>(prompt.size()) + arguments.max_new_tokens);
   Sampler sampler(arguments.sampling);
@@ -80,13 +81,18 @@ void add_generate_command(CLI::App& app, CommandRunner& runner) {
   command->add_option("--temperature", arguments->sampling.temperature, "0: always the most likely token")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--top-p", arguments->sampling.top_p, "Sample from the likeliest tokens with this probability")
+  command
+      ->add_option("--top-p", arguments->sampling.top_p,
+                   "Sample from the likeliest tokens with this probability")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--seed", arguments->sampling.seed, "Same seed, same text")->capture_default_str();
   command->add_flag("--json", arguments->json, "One JSON object: prompt, text, ids, finish_reason");
-  command->add_option("--threads", arguments->threads, "Default: all this process may use")->check(CLI::NonNegativeNumber);
-  command->footer("Example:\n  terroir generate --checkpoint runs/quickstart --prompt 'Magandang umaga' --temperature 0.7");
+  command->add_option("--threads", arguments->threads, "Default: all this process may use")
+      ->check(CLI::NonNegativeNumber);
+  command->footer(
+      "Example:\n  terroir generate --checkpoint runs/quickstart --prompt 'Magandang umaga' --temperature "
+      "0.7");
   command->callback([arguments, &runner] { runner.run = [arguments] { return run(*arguments); }; });
 }
 

@@ -1,4 +1,5 @@
-// The program: parses the command line, runs one command, turns exceptions into one line each and an exit code.
+// The program: parses the command line, runs one command, turns exceptions into one line each and an exit
+// code.
 #include <fmt/core.h>
 
 #include <cstdio>
@@ -28,7 +29,8 @@ void add_commands(CLI::App& app, CommandRunner& runner) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Terroir trains a region's language model on the region's own machines, from its own text.", "terroir");
+  CLI::App app("Terroir trains a region's language model on the region's own machines, from its own text.",
+               "terroir");
   CommandRunner runner;
   app.set_version_flag("--version", TERROIR_VERSION);
   app.add_flag("-q,--quiet", runner.quiet, "Print errors and results only");

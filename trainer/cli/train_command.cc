@@ -17,8 +17,8 @@
 namespace terroir {
 namespace {
 
-// Errors that all ranks share are rank 0's to print; another rank speaks up only when rank 0 has not ended the job
-// meanwhile, because the error was its own.
+// Errors that all ranks share are rank 0's to print; another rank speaks up only when rank 0 has not ended
+// the job meanwhile, because the error was its own.
 constexpr std::chrono::seconds kRankZeroSpeaksFirst{2};
 
 ExitCode fail(World& world, const std::exception& error, ExitCode exit_code) {
@@ -30,7 +30,8 @@ ExitCode fail(World& world, const std::exception& error, ExitCode exit_code) {
   return exit_code;
 }
 
-ExitCode run_train(const std::string& path, const std::vector<std::string>& overrides, const TrainingOptions& options) {
+ExitCode run_train(const std::string& path, const std::vector<std::string>& overrides,
+                   const TrainingOptions& options) {
   const SignalThread signal_thread;  // before any other thread
   // A configuration that is refused must not start MPI in vain, yet who prints it is known only by rank.
   Config config;
@@ -64,12 +65,14 @@ void add_train_command(CLI::App& app, CommandRunner& runner) {
   auto arguments = std::make_shared<Arguments>();
   command->add_option("CONFIG", arguments->config, "YAML file")->required();
   command->add_option("OVERRIDES", arguments->overrides, "key.path=value ...");
-  command->add_flag("--dry-run", arguments->dry_run, "Check everything, print the memory plan, write nothing");
+  command->add_flag("--dry-run", arguments->dry_run,
+                    "Check everything, print the memory plan, write nothing");
   command->footer(
       "Examples:\n"
       "  terroir train configs/quickstart.yaml train.steps=500\n"
       "  mpirun -np 4 terroir train configs/quickstart.yaml parallel.tensor=2 parallel.pipeline=2\n"
-      "A run goes on from its newest valid checkpoint. SIGUSR1, SIGTERM or a file STOP in the run folder: save after\n"
+      "A run goes on from its newest valid checkpoint. SIGUSR1, SIGTERM or a file STOP in the run folder: "
+      "save after\n"
       "the current step and leave with exit code 75.");
   command->callback([arguments, &runner] {
     runner.run = [arguments, &runner] {

@@ -26,8 +26,8 @@ Tokenizer tokenizer_of(const std::filesystem::path& checkpoint) {
 std::vector<StateSlice> whole_weights(StageParameters& parameters) {
   std::vector<StateSlice> slices;
   for (const ParamBlock& block : parameters.table.blocks()) {
-    auto* params =
-        static_cast<float*>(parameters.table.classes()[static_cast<std::size_t>(block.param_class)].params.raw());
+    auto* params = static_cast<float*>(
+        parameters.table.classes()[static_cast<std::size_t>(block.param_class)].params.raw());
     for (const ParamPiece& piece : block.pieces)
       slices.push_back(whole_slice(piece.name, "weight", piece.global_shape, params + piece.offset));
   }
@@ -66,7 +66,8 @@ void LanguageModel::start(std::int64_t capacity) {
     caches_.clear();
     for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
       const auto heads = [&] {
-        return cache_memory_.allocate(DType::kF32, {1, capacity, config_.num_key_value_heads, config_.head_dim});
+        return cache_memory_.allocate(DType::kF32,
+                                      {1, capacity, config_.num_key_value_heads, config_.head_dim});
       };
       const auto ids = [&] { return cache_memory_.allocate(DType::kI32, {1, capacity}); };
       caches_.push_back({heads(), heads(), ids(), ids()});
@@ -79,8 +80,8 @@ void LanguageModel::start(std::int64_t capacity) {
 
 View LanguageModel::forward(std::span<const std::int32_t> tokens) {
   const auto count = static_cast<std::int64_t>(tokens.size());
-  TERROIR_CHECK(count > 0 && length_ + count <= capacity_, "{} tokens after {} in a cache for {}", count, length_,
-                capacity_);
+  TERROIR_CHECK(count > 0 && length_ + count <= capacity_, "{} tokens after {} in a cache for {}", count,
+                length_, capacity_);
   SavedLayer saved;
   LayerScratch scratch;
   View residual, delta, normed, rstd, positions, documents;
@@ -146,7 +147,8 @@ std::vector<float> LanguageModel::negative_log_likelihoods(std::span<const std::
   std::vector<float> losses(count);
   start(static_cast<std::int64_t>(count));
   const std::int64_t chunk = linear_cross_entropy_chunk_tokens(kPieceTokens, config_.vocab_size);
-  const Buffer workspace(linear_cross_entropy_workspace_bytes(chunk, config_.vocab_size, config_.hidden_size));
+  const Buffer workspace(
+      linear_cross_entropy_workspace_bytes(chunk, config_.vocab_size, config_.hidden_size));
   for (std::size_t begin = 0; begin < count; begin += kPieceTokens) {
     const std::size_t piece = std::min<std::size_t>(kPieceTokens, count - begin);
     const auto rows = static_cast<std::int64_t>(piece);

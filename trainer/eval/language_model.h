@@ -1,4 +1,5 @@
-// A trained model in one process, for evaluation and generation: weights from a checkpoint, a key/value cache.
+// A trained model in one process, for evaluation and generation: weights from a checkpoint, a key/value
+// cache.
 #pragma once
 
 #include <filesystem>
@@ -13,8 +14,8 @@ namespace terroir {
 
 class LanguageModel {
  public:
-  // Reads weights and tokenizer of a checkpoint (a step folder or a run folder). UserError, exit 4, when it is damaged
-  // or holds no tokenizer. `num_threads` 0: as many as the process may use.
+  // Reads weights and tokenizer of a checkpoint (a step folder or a run folder). UserError, exit 4, when it
+  // is damaged or holds no tokenizer. `num_threads` 0: as many as the process may use.
   explicit LanguageModel(const std::filesystem::path& checkpoint, int num_threads = 0);
   ~LanguageModel();
 
@@ -28,8 +29,8 @@ class LanguageModel {
   std::span<const float> append(std::span<const std::int32_t> tokens);
   std::int64_t length() const { return length_; }
 
-  // Negative log-likelihood, in nats, of tokens[i + 1] given tokens[0..i], for every i. Reads the tokens in pieces of
-  // bounded size, each token attending to all before it.
+  // Negative log-likelihood, in nats, of tokens[i + 1] given tokens[0..i], for every i. Reads the tokens in
+  // pieces of bounded size, each token attending to all before it.
   std::vector<float> negative_log_likelihoods(std::span<const std::int32_t> tokens);
 
  private:

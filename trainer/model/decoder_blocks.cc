@@ -46,11 +46,13 @@ LayerTensors layer_tensors(const LayerBlocks& blocks, const LayerShape& shape, G
 
 }  // namespace
 
-LayerShape LayerShape::of(const ModelConfig& config, int tensor_size, int tensor_rank, bool sequence_parallel) {
+LayerShape LayerShape::of(const ModelConfig& config, int tensor_size, int tensor_rank,
+                          bool sequence_parallel) {
   if (config.num_attention_heads % tensor_size != 0)
-    throw UserError(ExitCode::kUsage, Place{.key = "parallel.tensor"},
-                    fmt::format("{} tensor ranks do not divide model.num_attention_heads = {}: choose a divisor",
-                                tensor_size, config.num_attention_heads));
+    throw UserError(
+        ExitCode::kUsage, Place{.key = "parallel.tensor"},
+        fmt::format("{} tensor ranks do not divide model.num_attention_heads = {}: choose a divisor",
+                    tensor_size, config.num_attention_heads));
   LayerShape shape;
   shape.hidden = config.hidden_size;
   shape.head_dim = config.head_dim;
@@ -64,22 +66,22 @@ LayerShape LayerShape::of(const ModelConfig& config, int tensor_size, int tensor
   shape.intermediate = split_range(config.intermediate_size, tensor_size, tensor_rank).size();
   shape.qkv_bias = config.qkv_bias();
   shape.qk_norm = config.qk_norm();
-  // Under sequence parallelism a norm sees this rank's tokens only: its gradient is partial over the tensor ranks.
+  // Under sequence parallelism a norm sees this rank's tokens only: its gradient is partial over the tensor
+  // ranks.
   shape.norm_scope = sequence_parallel ? ReduceScope::kTensorAndData : ReduceScope::kReplicated;
   shape.eps = static_cast<float>(config.rms_norm_eps);
   return shape;
 }
 
-LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, const LayerShape& shape, int index,
-                             int tensor_size, int tensor_rank) {
+LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, const LayerShape& shape,
+                             int index, int tensor_size, int tensor_rank) {
   const std::int64_t hidden = config.hidden_size, inner = config.intermediate_size;
   const std::string prefix = fmt::format("model.layers.{}.", index);
   const Range inner_range = split_range(inner, tensor_size, tensor_rank);
   const Range q_range = {shape.query_columns() * tensor_rank, shape.query_columns() * (tensor_rank + 1)};
-  const Range kv_range = shape.kv_replicated
-                             ? Range{0, config.key_value_size()}
-                             : Range{shape.kv_begin * shape.head_dim,
-                                     shape.kv_begin * shape.head_dim + shape.kv_columns()};
+  const Range kv_range = shape.kv_replicated ? Range{0, config.key_value_size()}
+                                             : Range{shape.kv_begin * shape.head_dim,
+                                                     shape.kv_begin * shape.head_dim + shape.kv_columns()};
   const auto vector_block = [&](const std::string& name, std::int64_t n, ReduceScope scope) {
     return table.add(scope, false, {vector_piece(prefix + name, n, {0, n})});
   };
@@ -98,12 +100,14 @@ LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, c
     blocks.q_norm = vector_block("self_attn.q_norm.weight", shape.head_dim, ReduceScope::kTensorAndData);
     blocks.k_norm = vector_block("self_attn.k_norm.weight", shape.head_dim, ReduceScope::kTensorAndData);
   }
-  std::vector<ParamPiece> weights = {row_piece(attention("q_proj.weight"), config.query_size(), hidden, q_range),
-                                     row_piece(attention("k_proj.weight"), config.key_value_size(), hidden, kv_range),
-                                     row_piece(attention("v_proj.weight"), config.key_value_size(), hidden, kv_range)};
-  std::vector<ParamPiece> biases = {vector_piece(attention("q_proj.bias"), config.query_size(), q_range),
-                                    vector_piece(attention("k_proj.bias"), config.key_value_size(), kv_range),
-                                    vector_piece(attention("v_proj.bias"), config.key_value_size(), kv_range)};
+  std::vector<ParamPiece> weights = {
+      row_piece(attention("q_proj.weight"), config.query_size(), hidden, q_range),
+      row_piece(attention("k_proj.weight"), config.key_value_size(), hidden, kv_range),
+      row_piece(attention("v_proj.weight"), config.key_value_size(), hidden, kv_range)};
+  std::vector<ParamPiece> biases = {
+      vector_piece(attention("q_proj.bias"), config.query_size(), q_range),
+      vector_piece(attention("k_proj.bias"), config.key_value_size(), kv_range),
+      vector_piece(attention("v_proj.bias"), config.key_value_size(), kv_range)};
   if (shape.kv_replicated) {
     for (int i = 0; i < 3; ++i) {
       const ReduceScope scope = i == 0 ? ReduceScope::kData : ReduceScope::kTensorAndData;
@@ -119,10 +123,13 @@ LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, c
 }
 
 LayerTensors layer_weights(const ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape) {
-  return layer_tensors(blocks, shape, [&](int block, std::int64_t columns) { return table.param(block, columns); });
+  return layer_tensors(blocks, shape,
+                       [&](int block, std::int64_t columns) { return table.param(block, columns); });
 }
-LayerTensors layer_gradients(const ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape) {
-  return layer_tensors(blocks, shape, [&](int block, std::int64_t columns) { return table.grad(block, columns); });
+LayerTensors layer_gradients(const ParameterTable& table, const LayerBlocks& blocks,
+                             const LayerShape& shape) {
+  return layer_tensors(blocks, shape,
+                       [&](int block, std::int64_t columns) { return table.grad(block, columns); });
 }
 
 }  // namespace terroir

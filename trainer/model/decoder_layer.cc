@@ -13,9 +13,9 @@
 namespace terroir {
 namespace {
 
-constexpr MatmulOptions kLinear{.transpose_b = true};                          // y = x w^T
-constexpr MatmulOptions kLinearAdd{.transpose_b = true, .accumulate = true};   // y += x w^T
-constexpr MatmulOptions kInputGradientAdd{.accumulate = true};                 // dx += dy w
+constexpr MatmulOptions kLinear{.transpose_b = true};                              // y = x w^T
+constexpr MatmulOptions kLinearAdd{.transpose_b = true, .accumulate = true};       // y += x w^T
+constexpr MatmulOptions kInputGradientAdd{.accumulate = true};                     // dx += dy w
 constexpr MatmulOptions kWeightGradient{.transpose_a = true, .accumulate = true};  // dw += dy^T x
 
 // Columns [begin, begin + heads * D) of an activation [T, C] as [T, heads, D].
@@ -42,7 +42,8 @@ QkvViews split_qkv(const LayerShape& shape, View qkv, std::int64_t sequence) {
 void project_qkv(const LayerEnvironment& env, const LayerTensors& weights, ConstView x, View qkv) {
   for (const Projection& p : weights.qkv) {
     const View out = qkv.slice(1, p.column, p.column + p.weight.size(0));
-    if (p.bias) matmul(env.ctx, env.scratch.ones, p.bias.reshape({1, p.bias.size(0)}), out, {.transpose_a = true});
+    if (p.bias)
+      matmul(env.ctx, env.scratch.ones, p.bias.reshape({1, p.bias.size(0)}), out, {.transpose_a = true});
     matmul(env.ctx, x, p.weight, out, p.bias ? kLinearAdd : kLinear);
   }
 }
@@ -87,9 +88,13 @@ AttentionInputs attention_inputs(const LayerEnvironment& env, const SavedLayer& 
   const LayerShape& shape = env.shape;
   const std::int64_t sequence = env.positions.size(1);
   const QkvViews qkv = split_qkv(shape, saved.qkv, sequence);
-  AttentionInputs inputs{.q = qkv.q, .k = qkv.k, .v = qkv.v,
-                         .positions_q = env.positions, .positions_k = env.positions,
-                         .documents_q = env.documents, .documents_k = env.documents,
+  AttentionInputs inputs{.q = qkv.q,
+                         .k = qkv.k,
+                         .v = qkv.v,
+                         .positions_q = env.positions,
+                         .positions_k = env.positions,
+                         .documents_q = env.documents,
+                         .documents_k = env.documents,
                          .options = {.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim)),
                                      .q_heads_per_kv = shape.heads_per_kv,
                                      .q_head_offset = shape.head_offset}};
@@ -108,7 +113,8 @@ AttentionInputs attention_inputs(const LayerEnvironment& env, const SavedLayer& 
   return inputs;
 }
 
-void norm_forward(const LayerEnvironment& env, View x, View delta, View weight, View& residual, View y, View rstd) {
+void norm_forward(const LayerEnvironment& env, View x, View delta, View weight, View& residual, View y,
+                  View rstd) {
   if (!delta) residual = x;
   rms_norm_forward(env.ctx, {.x = x,
                              .delta = delta,
@@ -146,12 +152,15 @@ void attention_half_backward(const LayerEnvironment& env, const LayerTensors& we
   const View dqkv = s.wide_gradient.slice(1, 0, shape.qkv_columns());
   fill(env.ctx, dqkv, 0);  // dk and dv are added to
   const QkvViews d = split_qkv(shape, dqkv, sequence);
-  attention_backward(env.ctx, {.inputs = attention_inputs(env, saved, nullptr),
-                               .o = as_sequences(saved.attention_out, 0, shape.heads, shape.head_dim, sequence),
-                               .lse = saved.lse,
-                               .dout = as_sequences(do_, 0, shape.heads, shape.head_dim, sequence),
-                               .dq = d.q, .dk = d.k, .dv = d.v,
-                               .workspace = s.workspace});
+  attention_backward(env.ctx,
+                     {.inputs = attention_inputs(env, saved, nullptr),
+                      .o = as_sequences(saved.attention_out, 0, shape.heads, shape.head_dim, sequence),
+                      .lse = saved.lse,
+                      .dout = as_sequences(do_, 0, shape.heads, shape.head_dim, sequence),
+                      .dq = d.q,
+                      .dk = d.k,
+                      .dv = d.v,
+                      .workspace = s.workspace});
   rope_apply(env.ctx, {.x = as_heads(dqkv, 0, shape.heads + shape.kv_heads, shape.head_dim),
                        .positions = env.positions.reshape({env.positions.numel()}),
                        .table = env.rope_table,
@@ -166,16 +175,15 @@ void attention_half_backward(const LayerEnvironment& env, const LayerTensors& we
     const View dy = dqkv.slice(1, w.column, w.column + w.weight.size(0));
     matmul(env.ctx, dy, w.weight, dx, i == 0 ? MatmulOptions{} : kInputGradientAdd);
     matmul(env.ctx, dy, x, dw.weight, kWeightGradient);
-    if (dw.bias)
-      matmul(env.ctx, s.ones, dy, dw.bias.reshape({1, dw.bias.size(0)}), {.accumulate = true});
+    if (dw.bias) matmul(env.ctx, s.ones, dy, dw.bias.reshape({1, dw.bias.size(0)}), {.accumulate = true});
   }
   env.region.reduce(dx, s.norm_gradient, stream, "gradient of attention input");
   norm_backward(env, s.norm_gradient, saved.residual1, weights.input_norm, saved.rstd1, gradients.input_norm,
                 gradient);
 }
 
-void mlp_half_backward(const LayerEnvironment& env, const LayerTensors& weights, const LayerTensors& gradients,
-                       const SavedLayer& saved, View gradient) {
+void mlp_half_backward(const LayerEnvironment& env, const LayerTensors& weights,
+                       const LayerTensors& gradients, const SavedLayer& saved, View gradient) {
   const std::int64_t inner = env.shape.intermediate;
   LayerScratch& s = env.scratch;
   const Stream& stream = env.ctx.stream;
@@ -195,7 +203,8 @@ void mlp_half_backward(const LayerEnvironment& env, const LayerTensors& weights,
   matmul(env.ctx, dgate_up, weights.gate_up, dx);
   matmul(env.ctx, dgate_up, x, gradients.gate_up, kWeightGradient);
   env.region.reduce(dx, s.norm_gradient, stream, "gradient of mlp input");
-  norm_backward(env, s.norm_gradient, saved.residual2, weights.post_norm, saved.rstd2, gradients.post_norm, gradient);
+  norm_backward(env, s.norm_gradient, saved.residual2, weights.post_norm, saved.rstd2, gradients.post_norm,
+                gradient);
 }
 
 }  // namespace
@@ -203,7 +212,9 @@ void mlp_half_backward(const LayerEnvironment& env, const LayerTensors& weights,
 SavedLayer allocate_saved(Arena& arena, const LayerShape& shape, std::int64_t batch, std::int64_t sequence,
                           std::int64_t local_tokens) {
   const std::int64_t tokens = batch * sequence;
-  const auto f32 = [&](std::initializer_list<std::int64_t> dims) { return arena.allocate(DType::kF32, dims); };
+  const auto f32 = [&](std::initializer_list<std::int64_t> dims) {
+    return arena.allocate(DType::kF32, dims);
+  };
   SavedLayer saved;
   saved.residual1 = f32({local_tokens, shape.hidden});
   saved.rstd1 = f32({local_tokens});
@@ -224,8 +235,8 @@ SavedLayer allocate_saved(Arena& arena, const LayerShape& shape, std::int64_t ba
   return saved;
 }
 
-LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch, std::int64_t sequence,
-                              std::int64_t local_tokens, int num_threads) {
+LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch,
+                              std::int64_t sequence, std::int64_t local_tokens, int num_threads) {
   const std::int64_t tokens = batch * sequence;
   const auto f32 = [&](std::int64_t rows, std::int64_t columns) {
     return arena.allocate(DType::kF32, {rows, columns});
@@ -242,7 +253,8 @@ LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_
   const std::int64_t norm_bytes =
       std::max(rms_norm_backward_workspace(local_tokens, shape.hidden),
                rms_norm_backward_workspace(tokens * std::max(shape.heads, shape.kv_heads), shape.head_dim));
-  const std::int64_t attention_bytes = attention_backward_workspace_bytes(sequence, shape.head_dim, num_threads);
+  const std::int64_t attention_bytes =
+      attention_backward_workspace_bytes(sequence, shape.head_dim, num_threads);
   scratch.workspace = arena.allocate(DType::kU8, {std::max(norm_bytes, attention_bytes)});
   return scratch;
 }
@@ -261,16 +273,17 @@ void decoder_forward(const LayerEnvironment& env, const LayerTensors& weights, V
                        .table = env.rope_table,
                        .inverse = false});
   const std::int64_t sequence = env.positions.size(1);
-  attention_forward(env.ctx, {.inputs = attention_inputs(env, saved, cache),
-                              .o = as_sequences(saved.attention_out, 0, shape.heads, shape.head_dim, sequence),
-                              .lse = saved.lse});
+  attention_forward(env.ctx,
+                    {.inputs = attention_inputs(env, saved, cache),
+                     .o = as_sequences(saved.attention_out, 0, shape.heads, shape.head_dim, sequence),
+                     .lse = saved.lse});
   const View attention = env.region.partial(delta_out, s.partial);
   matmul(env.ctx, saved.attention_out, weights.o, attention, kLinear);
   env.region.reduce(attention, delta_out, stream, "attention output");
 
   norm_forward(env, saved.residual1, delta_out, weights.post_norm, saved.residual2, saved.y2, saved.rstd2);
-  matmul(env.ctx, env.region.gather(saved.y2, s.gathered, stream, "mlp input"), weights.gate_up, saved.gate_up,
-         kLinear);
+  matmul(env.ctx, env.region.gather(saved.y2, s.gathered, stream, "mlp input"), weights.gate_up,
+         saved.gate_up, kLinear);
   swiglu_forward(env.ctx, {.gate = saved.gate_up.slice(1, 0, shape.intermediate),
                            .up = saved.gate_up.slice(1, shape.intermediate, 2 * shape.intermediate),
                            .out = saved.activated});

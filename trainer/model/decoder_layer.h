@@ -1,11 +1,12 @@
 // One decoder layer of the Llama family (Llama, Qwen2, Qwen3), as one tensor-parallel rank computes it.
 //
-//   r1 = residual + delta              q, k, v = split(norm(r1) Wqkv^T (+ b));  q, k normed per head (Qwen3), rotated
-//   delta1 = attention(q, k, v) Wo^T   r2 = r1 + delta1
-//   delta2 = swiglu(norm(r2) Wg^T, norm(r2) Wu^T) Wd^T      next layer: residual = r2, delta = delta2
+//   r1 = residual + delta              q, k, v = split(norm(r1) Wqkv^T (+ b));  q, k normed per head (Qwen3),
+//   rotated delta1 = attention(q, k, v) Wo^T   r2 = r1 + delta1 delta2 = swiglu(norm(r2) Wg^T, norm(r2) Wu^T)
+//   Wd^T      next layer: residual = r2, delta = delta2
 //
-// Shape letters: T tokens of the micro-batch (B sequences of S), L of them local to this tensor rank between layers,
-// H hidden size, N query and K key/value heads of this rank, D head dimension, I intermediate columns of this rank.
+// Shape letters: T tokens of the micro-batch (B sequences of S), L of them local to this tensor rank between
+// layers, H hidden size, N query and K key/value heads of this rank, D head dimension, I intermediate columns
+// of this rank.
 #pragma once
 
 #include <vector>
@@ -21,10 +22,10 @@ namespace terroir {
 // What this tensor rank computes of each layer.
 struct LayerShape {
   std::int64_t hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, intermediate = 0;
-  std::int64_t heads_per_kv = 1;   // of the whole model
-  std::int64_t head_offset = 0;    // query heads by which this rank's first head is into its first group
-  std::int64_t kv_begin = 0;       // first key/value head, of the whole model
-  bool kv_replicated = false;      // tensor ranks do not divide the key/value heads: each holds all their weights
+  std::int64_t heads_per_kv = 1;  // of the whole model
+  std::int64_t head_offset = 0;   // query heads by which this rank's first head is into its first group
+  std::int64_t kv_begin = 0;      // first key/value head, of the whole model
+  bool kv_replicated = false;  // tensor ranks do not divide the key/value heads: each holds all their weights
   bool qkv_bias = false, qk_norm = false;
   ReduceScope norm_scope = ReduceScope::kReplicated;  // of norms between layers
   float eps = 1e-5f;
@@ -45,13 +46,13 @@ struct Projection {
 
 // A layer's weights, or its gradients: views of the flat buffers.
 struct LayerTensors {
-  View input_norm;                // [H]
-  std::vector<Projection> qkv;    // one fused map, or three where key/value weights are replicated
-  View q_norm, k_norm;            // [D], Qwen3
-  View o;                         // [H, N*D]
-  View post_norm;                 // [H]
-  View gate_up;                   // [2I, H]: gate rows, then up rows
-  View down;                      // [H, I]
+  View input_norm;              // [H]
+  std::vector<Projection> qkv;  // one fused map, or three where key/value weights are replicated
+  View q_norm, k_norm;          // [D], Qwen3
+  View o;                       // [H, N*D]
+  View post_norm;               // [H]
+  View gate_up;                 // [2I, H]: gate rows, then up rows
+  View down;                    // [H, I]
 };
 
 // The blocks of one layer in the parameter table.
@@ -61,20 +62,20 @@ struct LayerBlocks {
   int q_norm = -1, k_norm = -1;
 };
 // Adds the blocks of layer `index` (global number) in reverse order of use.
-LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, const LayerShape& shape, int index,
-                             int tensor_size, int tensor_rank);
+LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, const LayerShape& shape,
+                             int index, int tensor_size, int tensor_rank);
 LayerTensors layer_weights(const ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape);
 LayerTensors layer_gradients(const ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape);
 
 // What forward keeps for backward.
 struct SavedLayer {
-  View residual1, rstd1, y1;    // [L, H], [L], [L, H]
-  View qkv;                     // [T, (N+2K)*D], rotated
-  View qk_before_norm;          // [T, (N+K)*D], Qwen3
-  View q_rstd, k_rstd;          // [T, N], [T, K], Qwen3
-  View attention_out, lse;      // [T, N*D], [B, N, S]
-  View residual2, rstd2, y2;    // [L, H], [L], [L, H]
-  View gate_up, activated;      // [T, 2I], [T, I]
+  View residual1, rstd1, y1;  // [L, H], [L], [L, H]
+  View qkv;                   // [T, (N+2K)*D], rotated
+  View qk_before_norm;        // [T, (N+K)*D], Qwen3
+  View q_rstd, k_rstd;        // [T, N], [T, K], Qwen3
+  View attention_out, lse;    // [T, N*D], [B, N, S]
+  View residual2, rstd2, y2;  // [L, H], [L], [L, H]
+  View gate_up, activated;    // [T, 2I], [T, I]
 };
 SavedLayer allocate_saved(Arena& arena, const LayerShape& shape, std::int64_t batch, std::int64_t sequence,
                           std::int64_t local_tokens);
@@ -86,11 +87,10 @@ struct LayerScratch {
   View narrow_gradient;                       // [T, max(I, N*D)]
   View norm_gradient;                         // [L, H]
   View ones;                                  // [1, T], all 1: column sums and bias rows as GEMMs
-  View qk_gradient;                           // [T, (N+K)*D], Qwen3
   View workspace;                             // u8, of ops
 };
-LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch, std::int64_t sequence,
-                              std::int64_t local_tokens, int num_threads);
+LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch,
+                              std::int64_t sequence, std::int64_t local_tokens, int num_threads);
 
 // The keys and values of earlier tokens, for generation. Each [B, capacity, K, D]; `length` are filled.
 struct KvCache {
@@ -109,14 +109,14 @@ struct LayerEnvironment {
   ConstView positions, documents;  // i32 [B, S]
 };
 
-// Reads residual [L, H] and, unless it is empty, delta [L, H]; leaves the layer's output as saved.residual2 plus
-// delta_out (which may be delta). With a cache, appends this micro-batch's keys and values to it and attends to all
-// that it holds. Collective over the tensor group.
+// Reads residual [L, H] and, unless it is empty, delta [L, H]; leaves the layer's output as saved.residual2
+// plus delta_out (which may be delta). With a cache, appends this micro-batch's keys and values to it and
+// attends to all that it holds. Collective over the tensor group.
 void decoder_forward(const LayerEnvironment& env, const LayerTensors& weights, View residual, View delta,
                      View delta_out, SavedLayer& saved, KvCache* cache = nullptr);
 
-// gradient [L, H]: in, of the layer's output sum; out, of its input sum. Weight gradients are added to `gradients`.
-// Collective over the tensor group.
+// gradient [L, H]: in, of the layer's output sum; out, of its input sum. Weight gradients are added to
+// `gradients`. Collective over the tensor group.
 void decoder_backward(const LayerEnvironment& env, const LayerTensors& weights, const LayerTensors& gradients,
                       const SavedLayer& saved, View gradient);
 

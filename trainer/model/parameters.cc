@@ -11,7 +11,9 @@ namespace {
 // ZeRO cuts on multiples of this many elements: 256 bytes of f32.
 constexpr std::int64_t kCutElements = 64;
 
-std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 
 Communicator& group_for(Mesh& mesh, ReduceScope scope) {
   switch (scope) {
@@ -115,11 +117,10 @@ void initialize_parameters(ParameterTable& table, std::uint64_t seed, double std
       const PhiloxKey key = philox_key(seed, piece.name);
       parallel_for(num_threads, rows, 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row) {
-          const std::int64_t first =
-              (piece.box.start[0] + row) * piece.global_shape[1] + piece.box.start[1];
+          const std::int64_t first = (piece.box.start[0] + row) * piece.global_shape[1] + piece.box.start[1];
           for (std::int64_t column = 0; column < columns; ++column)
-            out[row * columns + column] = static_cast<float>(
-                std * philox_normal(key, static_cast<std::uint64_t>(first + column)));
+            out[row * columns + column] =
+                static_cast<float>(std * philox_normal(key, static_cast<std::uint64_t>(first + column)));
         }
       });
     }

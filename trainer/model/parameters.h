@@ -1,5 +1,6 @@
-// The parameters of one rank: which pieces of which logical tensors it holds, where they lie in flat buffers, and over
-// which ranks their gradients are summed. Checkpoints, the optimizer and export read this table and nothing else.
+// The parameters of one rank: which pieces of which logical tensors it holds, where they lie in flat buffers,
+// and over which ranks their gradients are summed. Checkpoints, the optimizer and export read this table and
+// nothing else.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@
 
 namespace terroir {
 
-// Which ranks hold the same parameters, and therefore sum their gradients and share the optimizer state (ZeRO-1).
+// Which ranks hold the same parameters, and therefore sum their gradients and share the optimizer state
+// (ZeRO-1).
 enum class ReduceScope : std::uint8_t {
   kData,           // split over tensor ranks: sum over data
   kReplicated,     // every tensor rank holds it and computes the same gradient: sum over data
@@ -63,7 +65,8 @@ class ParameterTable {
  public:
   // A block of `pieces` (name, global_shape, box filled in). Returns its index.
   int add(ReduceScope scope, bool weight_decay, std::vector<ParamPiece> pieces);
-  // Places blocks in buckets of about `bucket_bytes`, makes the groups and allocates. Collective over the mesh.
+  // Places blocks in buckets of about `bucket_bytes`, makes the groups and allocates. Collective over the
+  // mesh.
   void finish(Mesh& mesh, std::int64_t bucket_bytes, ParameterMemory memory);
 
   const std::vector<ParamBlock>& blocks() const { return blocks_; }
@@ -80,8 +83,8 @@ class ParameterTable {
   std::vector<ParamClass> classes_;
 };
 
-// Fills this rank's part of every tensor: N(0, std) for matrices, 1 for norm weights, 0 for biases. A pure function of
-// (seed, tensor name, element): the same bits for every layout, machine and number of threads.
+// Fills this rank's part of every tensor: N(0, std) for matrices, 1 for norm weights, 0 for biases. A pure
+// function of (seed, tensor name, element): the same bits for every layout, machine and number of threads.
 void initialize_parameters(ParameterTable& table, std::uint64_t seed, double std, int num_threads);
 
 }  // namespace terroir

@@ -49,8 +49,8 @@ void fill_rope_table(const ModelConfig& config, View table) {
   rope_table(rope_inverse_frequencies(config.rope_theta, config.head_dim, scaling), table);
 }
 
-StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, const StageOptions& options, Mesh& mesh,
-                       OpContext& ctx, std::span<const std::uint16_t> token_bytes)
+StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, const StageOptions& options,
+                       Mesh& mesh, OpContext& ctx, std::span<const std::uint16_t> token_bytes)
     : config_(config),
       options_(options),
       ctx_(ctx),
@@ -71,11 +71,11 @@ StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, con
 
 StageModel::~StageModel() = default;
 
-StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layout, const StageOptions& options,
-                             Mesh& mesh, int num_threads) {
+StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layout,
+                             const StageOptions& options, Mesh& mesh, int num_threads) {
   const TensorRegion region = make_region(mesh, options);
-  const StageParameters parameters =
-      make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes, ParameterMemory::kNone);
+  const StageParameters parameters = make_stage_parameters(config, layout, mesh, options.sequence_parallel,
+                                                           options.bucket_bytes, ParameterMemory::kNone);
   Memory memory;
   memory.lay_out(config, parameters, options, region, num_threads);
   const std::int64_t all = parameter_elements(parameters.table, false);
@@ -86,8 +86,6 @@ StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layou
           .scratch = memory.scratch_arena.peak_bytes()};
 }
 
-ConstView StageModel::token_losses(int slot) const { return memory_->slot[static_cast<std::size_t>(slot)].losses; }
-
 void StageModel::begin(bool training, int num_micro_batches, std::function<const SampleBatch&()> next_batch,
                        std::function<void(int)> gradient_ready) {
   training_ = training;
@@ -96,12 +94,12 @@ void StageModel::begin(bool training, int num_micro_batches, std::function<const
   gradient_ready_ = std::move(gradient_ready);
   sums_.clear(options_.num_sources);
   if (!training) return;
-  for (ParamClass& c : parameters_.table.classes())
-    fill(ctx_, c.grads.view(DType::kF32, {c.numel()}), 0);
+  for (ParamClass& c : parameters_.table.classes()) fill(ctx_, c.grads.view(DType::kF32, {c.numel()}), 0);
 }
 
 LayerEnvironment StageModel::environment(const Slot& slot) {
-  return {ctx_, parameters_.shape, region_, memory_->scratch, memory_->rope_table, slot.positions, slot.documents};
+  return {ctx_,           parameters_.shape, region_, memory_->scratch, memory_->rope_table,
+          slot.positions, slot.documents};
 }
 
 void StageModel::load_batch(Slot& slot) {
@@ -226,7 +224,8 @@ void StageModel::head_backward(Slot& slot, View gradient) {
 }
 
 void StageModel::embedding_backward(Slot& slot, View gradient) {
-  const View dout = region_.gather(gradient, memory_->scratch.gathered_gradient, ctx_.stream, "gradient of embeddings");
+  const View dout =
+      region_.gather(gradient, memory_->scratch.gathered_gradient, ctx_.stream, "gradient of embeddings");
   terroir::embedding_backward(ctx_, {.ids = slot.tokens,
                                      .dout = dout,
                                      .vocab_begin = parameters_.vocab.begin,
@@ -263,7 +262,8 @@ void StageModel::reduce_grads(const Action&) {
 }
 
 View StageModel::activation_in(const Action& action) {
-  return parameters_.layout.has_embedding ? View() : memory_->slot[static_cast<std::size_t>(action.slot)].input;
+  return parameters_.layout.has_embedding ? View()
+                                          : memory_->slot[static_cast<std::size_t>(action.slot)].input;
 }
 View StageModel::activation_out(const Action& action) {
   return memory_->slot[static_cast<std::size_t>(action.slot)].output;
@@ -272,7 +272,8 @@ View StageModel::gradient_in(const Action& action) {
   return parameters_.layout.has_head ? View() : memory_->slot[static_cast<std::size_t>(action.slot)].gradient;
 }
 View StageModel::gradient_out(const Action& action) {
-  return parameters_.layout.has_embedding ? View() : memory_->slot[static_cast<std::size_t>(action.slot)].gradient;
+  return parameters_.layout.has_embedding ? View()
+                                          : memory_->slot[static_cast<std::size_t>(action.slot)].gradient;
 }
 
 void StageModel::ready(int block) {

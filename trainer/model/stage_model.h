@@ -1,4 +1,5 @@
-// One pipeline stage of the model on one rank: parameters, activation memory, forward and backward of micro-batches.
+// One pipeline stage of the model on one rank: parameters, activation memory, forward and backward of
+// micro-batches.
 #pragma once
 
 #include <functional>
@@ -51,12 +52,11 @@ class StageModel : public PipelineStage {
 
   StageParameters& parameters() { return parameters_; }
   const LossSums& loss_sums() const { return sums_; }
-  // Loss of each token of the last micro-batch that went through `slot`, f32 [T]. Last stage only.
-  ConstView token_losses(int slot) const;
 
   // Begins a step (gradients set to zero) of `num_micro_batches`, or with training = false an evaluation (no
   // gradients, parameters untouched). forward() takes its micro-batches from `next_batch`, in order.
-  // `gradient_ready(block)` is called during the last micro-batch's backward as soon as a block's gradient is complete.
+  // `gradient_ready(block)` is called during the last micro-batch's backward as soon as a block's gradient is
+  // complete.
   void begin(bool training, int num_micro_batches, std::function<const SampleBatch&()> next_batch,
              std::function<void(int)> gradient_ready);
 

@@ -3,7 +3,8 @@
 namespace terroir {
 namespace {
 
-int add_vocabulary_block(StageParameters& stage, const ModelConfig& config, const char* name, ReduceScope scope) {
+int add_vocabulary_block(StageParameters& stage, const ModelConfig& config, const char* name,
+                         ReduceScope scope) {
   return stage.table.add(scope, true,
                          {{name,
                            {config.vocab_size, config.hidden_size},
@@ -63,8 +64,8 @@ StageParameters make_stage_parameters(const ModelConfig& config, const StageLayo
   }
   stage.layer_blocks.resize(static_cast<std::size_t>(layout.last_layer - layout.first_layer));
   for (std::int64_t layer = layout.last_layer - 1; layer >= layout.first_layer; --layer)
-    stage.layer_blocks[static_cast<std::size_t>(layer - layout.first_layer)] = add_layer_blocks(
-        stage.table, config, stage.shape, static_cast<int>(layer), tensor_size, tensor_rank);
+    stage.layer_blocks[static_cast<std::size_t>(layer - layout.first_layer)] =
+        add_layer_blocks(stage.table, config, stage.shape, static_cast<int>(layer), tensor_size, tensor_rank);
   if (layout.has_embedding) {
     stage.embedding_block = add_vocabulary_block(stage, config, "model.embed_tokens.weight", embedding_scope);
     if (tied && one_stage) stage.head_block = stage.embedding_block;

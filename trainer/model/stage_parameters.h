@@ -19,10 +19,10 @@ StageLayout stage_layout(const ModelConfig& config, int num_stages, int stage,
 
 // Weights, or gradients.
 struct StageTensors {
-  View embedding;                    // [V, H], rows of this tensor rank's part of the vocabulary
+  View embedding;  // [V, H], rows of this tensor rank's part of the vocabulary
   std::vector<LayerTensors> layers;
-  View final_norm;                   // [H]
-  View head;                         // [V, H]; the embedding itself if tied and on the same stage
+  View final_norm;  // [H]
+  View head;        // [V, H]; the embedding itself if tied and on the same stage
 };
 
 struct StageParameters {
@@ -38,6 +38,7 @@ struct StageParameters {
 
 // Collective over the mesh. What has no memory has no views.
 StageParameters make_stage_parameters(const ModelConfig& config, const StageLayout& layout, Mesh& mesh,
-                                      bool sequence_parallel, std::int64_t bucket_bytes, ParameterMemory memory);
+                                      bool sequence_parallel, std::int64_t bucket_bytes,
+                                      ParameterMemory memory);
 
 }  // namespace terroir

@@ -1,5 +1,6 @@
-// The borders of a tensor-parallel region: between layers each tensor rank holds some tokens (sequence parallelism,
-// Korthikanti et al. 2022) or all of them; inside a layer it holds all tokens and a part of the heads or columns.
+// The borders of a tensor-parallel region: between layers each tensor rank holds some tokens (sequence
+// parallelism, Korthikanti et al. 2022) or all of them; inside a layer it holds all tokens and a part of the
+// heads or columns.
 #pragma once
 
 #include <string_view>
@@ -9,8 +10,8 @@
 
 namespace terroir {
 
-// Legend: T tokens of a micro-batch, L of them local to this rank (L = T without sequence parallelism), H hidden.
-// Gathering into a region and reducing out of it are each other's backward.
+// Legend: T tokens of a micro-batch, L of them local to this rank (L = T without sequence parallelism), H
+// hidden. Gathering into a region and reducing out of it are each other's backward.
 class TensorRegion {
  public:
   TensorRegion(Communicator& tensor, bool sequence_parallel, std::int64_t num_tokens)
@@ -31,7 +32,8 @@ class TensorRegion {
     tensor_.all_gather(local, scratch, stream, what).wait();
     return scratch;
   }
-  // Where each rank writes its summand [T, H] of a result that reduce() then sums: `local` itself if that has room.
+  // Where each rank writes its summand [T, H] of a result that reduce() then sums: `local` itself if that has
+  // room.
   View partial(View local, View scratch) const { return splits_ ? scratch : local; }
   // Sums what partial() returned over the tensor ranks into local [L, H]. Collective; complete on return.
   void reduce(View partial, View local, const Stream& stream, std::string_view what) const {

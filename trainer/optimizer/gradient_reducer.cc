@@ -2,10 +2,12 @@
 
 namespace terroir {
 
-GradientReducer::GradientReducer(ParameterTable& table, const Stream& stream) : table_(table), stream_(stream) {
+GradientReducer::GradientReducer(ParameterTable& table, const Stream& stream)
+    : table_(table), stream_(stream) {
   for (const ParamClass& c : table.classes()) {
     buckets_.emplace_back();
-    for (const ParamBucket& bucket : c.buckets) buckets_.back().push_back({.blocks_missing = bucket.num_blocks});
+    for (const ParamBucket& bucket : c.buckets)
+      buckets_.back().push_back({.blocks_missing = bucket.num_blocks});
   }
 }
 

@@ -7,15 +7,15 @@
 
 namespace terroir {
 
-// After finish(), each rank's shard of every bucket (ParamClass::shard) holds the sum; the rest of the gradient buffer
-// is unspecified (ZeRO-1).
+// After finish(), each rank's shard of every bucket (ParamClass::shard) holds the sum; the rest of the
+// gradient buffer is unspecified (ZeRO-1).
 class GradientReducer {
  public:
   GradientReducer(ParameterTable& table, const Stream& stream);
 
-  // A block's gradient is complete on this rank. The bucket that it completes is enqueued at once; buckets of tied
-  // embeddings wait for finish(), since the other stage may be far behind.
-  // Collective over the bucket's group: every member completes its buckets in the same order.
+  // A block's gradient is complete on this rank. The bucket that it completes is enqueued at once; buckets of
+  // tied embeddings wait for finish(), since the other stage may be far behind. Collective over the bucket's
+  // group: every member completes its buckets in the same order.
   void ready(int block);
   // Enqueues what is left and waits for all. Must follow ready() of every block.
   void finish();

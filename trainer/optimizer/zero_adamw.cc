@@ -74,7 +74,8 @@ void ZeroAdamW::gather_parameters() {
       if ((c.scope == ReduceScope::kTied) != tied) continue;
       for (const ParamBucket& bucket : c.buckets)
         gathers.push_back(c.group->all_gather(flat(c.params, c.shard(bucket)),
-                                              flat(c.params, {bucket.begin, bucket.end}), ctx_.stream, "parameters"));
+                                              flat(c.params, {bucket.begin, bucket.end}), ctx_.stream,
+                                              "parameters"));
     }
   for (Work& work : gathers) work.wait();
 }
@@ -92,7 +93,8 @@ std::vector<ZeroAdamW::Shard> ZeroAdamW::shards() {
   return shards;
 }
 
-double learning_rate(const ScheduleSection& schedule, double lr, std::int64_t step, std::int64_t total_steps) {
+double learning_rate(const ScheduleSection& schedule, double lr, std::int64_t step,
+                     std::int64_t total_steps) {
   const auto now = static_cast<double>(step + 1);
   if (step < schedule.warmup_steps) return lr * now / static_cast<double>(schedule.warmup_steps);
   const double final_lr = lr * schedule.final_lr;
@@ -103,7 +105,8 @@ double learning_rate(const ScheduleSection& schedule, double lr, std::int64_t st
   }
   const std::int64_t decay_begin = total_steps - schedule.decay_steps;
   if (schedule.name == "wsd" && step >= decay_begin) {
-    const double progress = (now - static_cast<double>(decay_begin)) / static_cast<double>(schedule.decay_steps);
+    const double progress =
+        (now - static_cast<double>(decay_begin)) / static_cast<double>(schedule.decay_steps);
     return lr + (final_lr - lr) * progress;
   }
   return lr;

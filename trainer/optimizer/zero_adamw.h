@@ -1,4 +1,5 @@
-// AdamW with its state sharded over the ranks that hold the same parameters (ZeRO-1, Rajbhandari et al. 2020).
+// AdamW with its state sharded over the ranks that hold the same parameters (ZeRO-1, Rajbhandari et al.
+// 2020).
 #pragma once
 
 #include <functional>
@@ -14,8 +15,8 @@ class ZeroAdamW {
  public:
   ZeroAdamW(ParameterTable& table, const OptimizerSection& options, OpContext& ctx);
 
-  // Squared norm of the reduced gradients that this rank counts, and whether one is NaN or infinite. The sum over all
-  // ranks is the model's.
+  // Squared norm of the reduced gradients that this rank counts, and whether one is NaN or infinite. The sum
+  // over all ranks is the model's.
   struct GradientNorm {
     double squared = 0;
     bool nonfinite = false;
@@ -29,8 +30,8 @@ class ZeroAdamW {
   // Only the gather: after this rank's shards were loaded from a checkpoint.
   void gather_parameters();
 
-  // This rank's state, for checkpoints: one call per (class, bucket) of counted classes, with the shard's range of
-  // elements in the class's flat buffer and its three arrays.
+  // This rank's state, for checkpoints: for each bucket of each class, the shard's range of elements in the
+  // class's flat buffer and its three arrays.
   struct Shard {
     int param_class = 0;
     Range range;

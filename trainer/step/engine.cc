@@ -7,7 +7,8 @@
 namespace terroir {
 namespace {
 
-StageOptions stage_options(const Config& config, const Mesh& mesh, const Schedule& schedule, int num_sources) {
+StageOptions stage_options(const Config& config, const Mesh& mesh, const Schedule& schedule,
+                           int num_sources) {
   const double targets = static_cast<double>(config.train.global_batch_size * config.data.sequence_length);
   return {.micro_batch_size = config.train.micro_batch_size,
           .sequence_length = config.data.sequence_length,
@@ -27,10 +28,10 @@ StageLayout layout_of(const Config& config, const Mesh& mesh) {
 int micro_batches(const Config& config, const Mesh& mesh) {
   const std::int64_t per_step = mesh.size(Axis::kData) * config.train.micro_batch_size;
   if (config.train.global_batch_size % per_step != 0)
-    throw UserError(ExitCode::kUsage, Place{.key = "train.global_batch_size"},
-                    fmt::format("{} is not a multiple of {} data ranks x train.micro_batch_size {}",
-                                config.train.global_batch_size, mesh.size(Axis::kData),
-                                config.train.micro_batch_size));
+    throw UserError(
+        ExitCode::kUsage, Place{.key = "train.global_batch_size"},
+        fmt::format("{} is not a multiple of {} data ranks x train.micro_batch_size {}",
+                    config.train.global_batch_size, mesh.size(Axis::kData), config.train.micro_batch_size));
   return static_cast<int>(config.train.global_batch_size / per_step);
 }
 
@@ -41,7 +42,9 @@ Schedule forward_only_schedule(int num_ranks, int num_micro_batches, int max_slo
     std::vector<Action> actions;
     const int slots = std::min(2, max_slots);
     for (int m = 0; m < num_micro_batches; ++m) {
-      const auto act = [&](ActionKind kind) { actions.push_back({.kind = kind, .micro_batch = m, .slot = m % slots}); };
+      const auto act = [&](ActionKind kind) {
+        actions.push_back({.kind = kind, .micro_batch = m, .slot = m % slots});
+      };
       if (rank > 0) act(ActionKind::kRecvActivation);
       act(ActionKind::kForward);
       if (rank < num_ranks - 1) act(ActionKind::kSendActivation);
@@ -51,28 +54,6 @@ Schedule forward_only_schedule(int num_ranks, int num_micro_batches, int max_slo
   }
   return schedule;
 }
-
-// Calls back after each forward of the stage it wraps.
-class ObservedStage : public PipelineStage {
- public:
-  ObservedStage(StageModel& stage, const std::function<void(ConstView)>& observe) : stage_(stage), observe_(observe) {}
-  void forward(const Action& action) override {
-    stage_.forward(action);
-    if (observe_ && stage_.parameters().layout.has_head) observe_(stage_.token_losses(action.slot));
-  }
-  void backward(const Action& action) override { stage_.backward(action); }
-  void backward_input(const Action& action) override { stage_.backward_input(action); }
-  void backward_weight(const Action& action) override { stage_.backward_weight(action); }
-  void reduce_grads(const Action& action) override { stage_.reduce_grads(action); }
-  View activation_in(const Action& action) override { return stage_.activation_in(action); }
-  View activation_out(const Action& action) override { return stage_.activation_out(action); }
-  View gradient_in(const Action& action) override { return stage_.gradient_in(action); }
-  View gradient_out(const Action& action) override { return stage_.gradient_out(action); }
-
- private:
-  StageModel& stage_;
-  const std::function<void(ConstView)>& observe_;
-};
 
 double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
@@ -89,15 +70,16 @@ Engine::Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const
       num_micro_batches_(micro_batches(config, mesh)),
       schedule_(make_schedule(config.parallel.schedule, mesh.size(Axis::kPipeline), num_micro_batches_)) {
   model_ = std::make_unique<StageModel>(config.model, layout_of(config, mesh),
-                                        stage_options(config, mesh, schedule_, num_sources), mesh, ctx, token_bytes);
+                                        stage_options(config, mesh, schedule_, num_sources), mesh, ctx,
+                                        token_bytes);
   optimizer_ = std::make_unique<ZeroAdamW>(model_->parameters().table, config.optimizer, ctx);
 }
 
 StageMemory Engine::plan(const Config& config, Mesh& mesh, int num_threads) {
   const Schedule schedule =
       make_schedule(config.parallel.schedule, mesh.size(Axis::kPipeline), micro_batches(config, mesh));
-  return StageModel::plan(config.model, layout_of(config, mesh), stage_options(config, mesh, schedule, 1), mesh,
-                          num_threads);
+  return StageModel::plan(config.model, layout_of(config, mesh), stage_options(config, mesh, schedule, 1),
+                          mesh, num_threads);
 }
 
 void Engine::initialize() {
@@ -109,8 +91,8 @@ double Engine::loss_scale() const {
   return 1.0 / static_cast<double>(config_.train.global_batch_size * config_.data.sequence_length);
 }
 
-StepResult Engine::train_step(std::int64_t step, const std::function<const SampleBatch&()>& next_batch, bool signalled,
-                              const std::function<void()>& before_update) {
+StepResult Engine::train_step(std::int64_t step, const std::function<const SampleBatch&()>& next_batch,
+                              bool signalled, const std::function<void()>& before_update) {
   GradientReducer reducer(model_->parameters().table, ctx_.stream);
   model_->begin(true, num_micro_batches_, next_batch, [&](int block) { reducer.ready(block); });
   model_->on_reduce_grads = [&] { reducer.finish(); };
@@ -142,19 +124,18 @@ StepResult Engine::train_step(std::int64_t step, const std::function<const Sampl
   return result;
 }
 
-LossSums Engine::evaluate(int num_micro_batches, const std::function<const SampleBatch&()>& next_batch,
-                          const std::function<void(ConstView)>& each_micro_batch) {
+LossSums Engine::evaluate(int num_micro_batches, const std::function<const SampleBatch&()>& next_batch) {
   const int num_stages = mesh_.size(Axis::kPipeline);
   const int max_slots = *std::min_element(schedule_.num_slots.begin(), schedule_.num_slots.end());
   model_->begin(false, num_micro_batches, next_batch, {});
-  ObservedStage stage(*model_, each_micro_batch);
-  run_schedule(forward_only_schedule(num_stages, num_micro_batches, max_slots), stage,
+  run_schedule(forward_only_schedule(num_stages, num_micro_batches, max_slots), *model_,
                mesh_.group({Axis::kPipeline}, Queue::kPipelineForward),
                mesh_.group({Axis::kPipeline}, Queue::kPipelineBackward), ctx_.stream);
   return all_reduce(model_->loss_sums(), {});
 }
 
-// One f64 all-reduce of everything the host wants to know. The last stage's first tensor rank speaks for the losses.
+// One f64 all-reduce of everything the host wants to know. The last stage's first tensor rank speaks for the
+// losses.
 LossSums Engine::all_reduce(const LossSums& mine, std::span<double> extra) {
   const auto n = static_cast<std::size_t>(num_sources_);
   std::vector<double> values(3 * n + extra.size(), 0);
@@ -165,8 +146,8 @@ LossSums Engine::all_reduce(const LossSums& mine, std::span<double> extra) {
   }
   std::copy(extra.begin(), extra.end(), values.end() - static_cast<std::ptrdiff_t>(extra.size()));
   mesh_.control()
-      .all_reduce(View(values.data(), DType::kF64, {static_cast<std::int64_t>(values.size())}), ReduceOp::kSum,
-                  ctx_.stream, "loss and gradient norm")
+      .all_reduce(View(values.data(), DType::kF64, {static_cast<std::int64_t>(values.size())}),
+                  ReduceOp::kSum, ctx_.stream, "loss and gradient norm")
       .wait();
   const auto part = [&](std::size_t i) {
     const auto begin = values.begin() + static_cast<std::ptrdiff_t>(i * n);
@@ -187,7 +168,8 @@ void Engine::for_each_owned_piece(bool owned_only, Emit emit) {
       for (const ParamPiece& piece : block.pieces) {
         const std::int64_t begin = std::max(piece.offset, shard.range.begin);
         const std::int64_t end = std::min(piece.offset + piece.box.numel(), shard.range.end);
-        if (begin < end) emit(piece, Range{begin - piece.offset, end - piece.offset}, shard, begin - shard.range.begin);
+        if (begin < end)
+          emit(piece, Range{begin - piece.offset, end - piece.offset}, shard, begin - shard.range.begin);
       }
     }
   }
@@ -198,7 +180,8 @@ std::vector<StateSlice> Engine::slices(bool owned_only, bool with_optimizer_stat
   for_each_owned_piece(owned_only, [&](const ParamPiece& piece, Range range, const ZeroAdamW::Shard& shard,
                                        std::int64_t offset) {
     const auto add = [&](const char* state, float* data) {
-      slices.push_back({piece.name, state, piece.global_shape, piece.box, range.begin, range.end, data + offset});
+      slices.push_back(
+          {piece.name, state, piece.global_shape, piece.box, range.begin, range.end, data + offset});
     };
     add("weight", shard.weight);
     if (!with_optimizer_state) return;
@@ -211,11 +194,13 @@ std::vector<StateSlice> Engine::slices(bool owned_only, bool with_optimizer_stat
 std::vector<StateSlice> Engine::gradient_slices() {
   std::vector<StateSlice> slices;
   ParameterTable& table = model_->parameters().table;
-  for_each_owned_piece(true, [&](const ParamPiece& piece, Range range, const ZeroAdamW::Shard& shard, std::int64_t) {
-    auto* grads = static_cast<float*>(table.classes()[static_cast<std::size_t>(shard.param_class)].grads.raw());
-    slices.push_back({piece.name, "gradient", piece.global_shape, piece.box, range.begin, range.end,
-                      grads + piece.offset + range.begin});
-  });
+  for_each_owned_piece(
+      true, [&](const ParamPiece& piece, Range range, const ZeroAdamW::Shard& shard, std::int64_t) {
+        auto* grads =
+            static_cast<float*>(table.classes()[static_cast<std::size_t>(shard.param_class)].grads.raw());
+        slices.push_back({piece.name, "gradient", piece.global_shape, piece.box, range.begin, range.end,
+                          grads + piece.offset + range.begin});
+      });
   return slices;
 }
 

@@ -1,4 +1,5 @@
-// The model on this rank and how it takes a step: what training, evaluation, checkpoints and layout tests share.
+// The model on this rank and how it takes a step: what training, evaluation, checkpoints and layout tests
+// share.
 #pragma once
 
 #include <functional>
@@ -26,8 +27,10 @@ struct StepResult {
 
 class Engine {
  public:
-  // Plans and allocates; parameters are zero until initialize(), or loaded through slices(). Collective over the mesh.
-  Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const std::uint16_t> token_bytes, int num_sources);
+  // Plans and allocates; parameters are zero until initialize(), or loaded through slices(). Collective over
+  // the mesh.
+  Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const std::uint16_t> token_bytes,
+         int num_sources);
 
   // The memory of this rank, before allocating it. Throws UserError where the layout does not fit the model.
   // Collective over the mesh.
@@ -36,24 +39,23 @@ class Engine {
   // Weights from the configured seed.
   void initialize();
 
-  // One optimizer step (0-based number `step`) on this data rank's micro-batches, which `next_batch` gives in order.
-  // `before_update` runs when the gradients are reduced. Collective over the mesh.
+  // One optimizer step (0-based number `step`) on this data rank's micro-batches, which `next_batch` gives in
+  // order. `before_update` runs when the gradients are reduced. Collective over the mesh.
   StepResult train_step(std::int64_t step, const std::function<const SampleBatch&()>& next_batch,
                         bool signalled = false, const std::function<void()>& before_update = {});
 
-  // Sums of losses over `num_micro_batches` of this data rank (0 is allowed), by source, over all ranks; nothing is
-  // updated. `each_micro_batch(token losses [T])` is called on the last stage. Collective over the mesh.
-  LossSums evaluate(int num_micro_batches, const std::function<const SampleBatch&()>& next_batch,
-                    const std::function<void(ConstView)>& each_micro_batch = {});
+  // Sums of losses over `num_micro_batches` of this data rank (0 is allowed), by source, over all ranks;
+  // nothing is updated. Collective over the mesh.
+  LossSums evaluate(int num_micro_batches, const std::function<const SampleBatch&()>& next_batch);
 
   // Micro-batches of one step on this data rank.
   int num_micro_batches() const { return num_micro_batches_; }
 
-  // This rank's part of the state, as pieces of logical tensors. `owned_only`: without copies that another rank owns
-  // (what a checkpoint stores); otherwise all that this rank must load before synchronize().
+  // This rank's part of the state, as pieces of logical tensors. `owned_only`: without copies that another
+  // rank owns (what a checkpoint stores); otherwise all that this rank must load before synchronize().
   std::vector<StateSlice> slices(bool owned_only, bool with_optimizer_state);
-  // This rank's part of the reduced gradients (state "gradient"), valid in before_update. Gradients are of the sum of
-  // token losses times loss_scale().
+  // This rank's part of the reduced gradients (state "gradient"), valid in before_update. Gradients are of
+  // the sum of token losses times loss_scale().
   std::vector<StateSlice> gradient_slices();
   // After loading slices: every rank gets every parameter it needs. Collective over the mesh.
   void synchronize() { optimizer_->gather_parameters(); }

@@ -3,8 +3,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <oneapi/dnnl/dnnl.h>
+#include <fstream>
 
 namespace terroir {
 namespace {
@@ -35,7 +35,10 @@ OrderedJson describe_environment(const Mesh& mesh, int threads_per_rank) {
       {"transport", mesh.world().transport()},
       {"threads_per_rank", threads_per_rank},
       {"layout",
-       {{"tensor", shape.tensor}, {"context", shape.context}, {"data", shape.data}, {"pipeline", shape.pipeline}}},
+       {{"tensor", shape.tensor},
+        {"context", shape.context},
+        {"data", shape.data},
+        {"pipeline", shape.pipeline}}},
   };
 }
 

@@ -26,7 +26,8 @@ std::int64_t available_bytes() {
   for (std::string word; info >> word;)
     if (word == "MemAvailable:" && info >> available) available *= 1024;
   std::int64_t limit = 0, used = 0;
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && std::ifstream("/sys/fs/cgroup/memory.current") >> used)
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit &&
+      std::ifstream("/sys/fs/cgroup/memory.current") >> used)
     available = std::min(available, limit - used);
   return available;
 }
@@ -39,8 +40,8 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(ranks) * kNumKinds);
   auto mine = by_kind(plan.mine);
   mesh.control()
-      .all_gather(View(mine.data(), DType::kI64, {1, kNumKinds}), View(all.data(), DType::kI64, {ranks, kNumKinds}),
-                  Stream(), "memory plan")
+      .all_gather(View(mine.data(), DType::kI64, {1, kNumKinds}),
+                  View(all.data(), DType::kI64, {ranks, kNumKinds}), Stream(), "memory plan")
       .wait();
   plan.table = fmt::format("{:>6}", "rank");
   for (const char* kind : kKinds) plan.table += fmt::format("{:>14}", kind);
@@ -60,12 +61,13 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
     int largest = 0;
     for (int kind = 1; kind < kNumKinds; ++kind)
       if (mine[static_cast<std::size_t>(kind)] > mine[static_cast<std::size_t>(largest)]) largest = kind;
-    throw UserError(ExitCode::kUsage, Place{},
-                    fmt::format("the run does not fit: {} ranks on this machine need {:.0f} MiB, {:.0f} MiB are "
-                                "available; the largest part is {} with {:.0f} MiB a rank. Use more machines or "
-                                "parallel ranks, a smaller train.micro_batch_size, or train.recompute=full",
-                                mesh.world().local_size(), mib(needed), mib(available), kKinds[largest],
-                                mib(mine[static_cast<std::size_t>(largest)])));
+    throw UserError(
+        ExitCode::kUsage, Place{},
+        fmt::format("the run does not fit: {} ranks on this machine need {:.0f} MiB, {:.0f} MiB are "
+                    "available; the largest part is {} with {:.0f} MiB a rank. Use more machines or "
+                    "parallel ranks, a smaller train.micro_batch_size, or train.recompute=full",
+                    mesh.world().local_size(), mib(needed), mib(available), kKinds[largest],
+                    mib(mine[static_cast<std::size_t>(largest)])));
   }
   return plan;
 }

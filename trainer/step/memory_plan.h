@@ -10,11 +10,11 @@
 namespace terroir {
 
 struct MemoryPlan {
-  StageMemory mine;     // this rank
-  std::string table;    // all ranks, for people
+  StageMemory mine;   // this rank
+  std::string table;  // all ranks, for people
 };
-// Plans every rank. Throws UserError (exit 2) when the ranks of this machine need more than it has available, with
-// what is needed, what there is and the largest parts. Collective over the mesh.
+// Plans every rank. Throws UserError (exit 2) when the ranks of this machine need more than it has available,
+// with what is needed, what there is and the largest parts. Collective over the mesh.
 MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads);
 
 // Bytes this process holds in memory now.

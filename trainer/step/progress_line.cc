@@ -26,16 +26,18 @@ ProgressLine::ProgressLine(Logger& log, std::int64_t first_step, std::int64_t la
 
 ProgressLine::~ProgressLine() { clear_line(); }
 
-void ProgressLine::update(std::int64_t done, double loss, double bits_per_byte, double tokens_per_s, double mfu) {
+void ProgressLine::update(std::int64_t done, double loss, double bits_per_byte, double tokens_per_s,
+                          double mfu) {
   if (!enabled_) return;
   const bool last = done == last_step_;
-  if (!terminal_ && !last && done != first_step_ + 1 && seconds_since(last_line_) < kSecondsBetweenLines) return;
+  if (!terminal_ && !last && done != first_step_ + 1 && seconds_since(last_line_) < kSecondsBetweenLines)
+    return;
   last_line_ = Clock::now();
   const double left = seconds_since(begin_) / static_cast<double>(done - first_step_) *
                       static_cast<double>(last_step_ - done);
   const std::string line =
-      fmt::format("step {}/{}  loss {:.4f}  {:.3f} bits/byte  {:.0f} tokens/s  MFU {:.0f} %  {} left", done, last_step_,
-                  loss, bits_per_byte, tokens_per_s, 100 * mfu, format_duration(left));
+      fmt::format("step {}/{}  loss {:.4f}  {:.3f} bits/byte  {:.0f} tokens/s  MFU {:.0f} %  {} left", done,
+                  last_step_, loss, bits_per_byte, tokens_per_s, 100 * mfu, format_duration(left));
   if (!terminal_) {
     log_.info("{}", line);
     return;

@@ -13,8 +13,8 @@ fs::path RunFolder::log(int rank) const { return root / "log" / fmt::format("ran
 
 RunFolder run_folder(const Config& config) { return {fs::path(config.run.dir) / config.run.name}; }
 
-std::optional<FileLock> open_run_folder(const RunFolder& folder, const Config& config, const OrderedJson& environment,
-                                        int rank) {
+std::optional<FileLock> open_run_folder(const RunFolder& folder, const Config& config,
+                                        const OrderedJson& environment, int rank) {
   if (rank != 0) return std::nullopt;
   const bool used = fs::exists(folder.root / "metrics.jsonl") || fs::exists(folder.checkpoints());
   if (used && config.checkpoint.resume == "never")
@@ -30,17 +30,21 @@ std::optional<FileLock> open_run_folder(const RunFolder& folder, const Config& c
   return lock;
 }
 
-std::optional<fs::path> find_resume_point(const RunFolder& folder, const Config& config, Communicator& control,
-                                          Logger& log) {
+std::optional<fs::path> find_resume_point(const RunFolder& folder, const Config& config,
+                                          Communicator& control, Logger& log) {
   if (config.checkpoint.resume != "auto") return std::nullopt;
   std::string name(64, '\0');
   if (control.rank() == 0) {
-    const auto newest = newest_valid_checkpoint(folder.checkpoints(), [&](const fs::path& path, const std::string& why) {
-      log.warn("{} is passed over: {}", path.string(), why);
-    });
-    if (newest) std::copy_n(newest->filename().string().begin(), newest->filename().string().size(), name.begin());
+    const auto newest =
+        newest_valid_checkpoint(folder.checkpoints(), [&](const fs::path& path, const std::string& why) {
+          log.warn("{} is passed over: {}", path.string(), why);
+        });
+    if (newest)
+      std::copy_n(newest->filename().string().begin(), newest->filename().string().size(), name.begin());
   }
-  control.broadcast(View(name.data(), DType::kU8, {static_cast<std::int64_t>(name.size())}), 0, Stream(), "resume point")
+  control
+      .broadcast(View(name.data(), DType::kU8, {static_cast<std::int64_t>(name.size())}), 0, Stream(),
+                 "resume point")
       .wait();
   name.resize(name.find('\0'));
   if (name.empty()) return std::nullopt;

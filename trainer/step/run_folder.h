@@ -19,13 +19,13 @@ struct RunFolder {
 };
 RunFolder run_folder(const Config& config);
 
-// Rank 0 creates the folder, locks it for this job and writes config.resolved.yaml and environment.json; the lock is
-// held while the result lives. With checkpoint.resume = never a folder that has been used is refused.
-std::optional<FileLock> open_run_folder(const RunFolder& folder, const Config& config, const OrderedJson& environment,
-                                        int rank);
+// Rank 0 creates the folder, locks it for this job and writes config.resolved.yaml and environment.json; the
+// lock is held while the result lives. With checkpoint.resume = never a folder that has been used is refused.
+std::optional<FileLock> open_run_folder(const RunFolder& folder, const Config& config,
+                                        const OrderedJson& environment, int rank);
 
-// The checkpoint to go on from (none: start anew), found by rank 0 and told to all, so that ranks cannot disagree.
-// Collective over `control`.
+// The checkpoint to go on from (none: start anew), found by rank 0 and told to all, so that ranks cannot
+// disagree. Collective over `control`.
 std::optional<std::filesystem::path> find_resume_point(const RunFolder& folder, const Config& config,
                                                        Communicator& control, Logger& log);
 

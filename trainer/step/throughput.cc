@@ -11,7 +11,8 @@ namespace terroir {
 
 double flops_per_token(const ModelConfig& config, std::int64_t sequence_length) {
   const auto hidden = static_cast<double>(config.hidden_size);
-  const auto query = static_cast<double>(config.query_size()), kv = static_cast<double>(config.key_value_size());
+  const auto query = static_cast<double>(config.query_size()),
+             kv = static_cast<double>(config.key_value_size());
   const double layer = hidden * (2 * query + 2 * kv + 3 * static_cast<double>(config.intermediate_size));
   const auto layers = static_cast<double>(config.num_hidden_layers);
   const double weights = layers * layer + hidden * static_cast<double>(config.vocab_size);

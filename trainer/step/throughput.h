@@ -7,14 +7,15 @@
 
 namespace terroir {
 
-// Floating-point operations of forward and backward per trained token: 6 for each weight of a matrix multiplication
-// (the output head included, the embedding look-up not), plus attention: 6 * layers * query_size * sequence_length,
-// the causal half of 12 (docs: PaLM appendix B counts both halves). Recomputation does not count.
+// Floating-point operations of forward and backward per trained token: 6 for each weight of a matrix
+// multiplication (the output head included, the embedding look-up not), plus attention: 6 * layers *
+// query_size * sequence_length, the causal half of 12 (docs: PaLM appendix B counts both halves).
+// Recomputation does not count.
 double flops_per_token(const ModelConfig& config, std::int64_t sequence_length);
 
 // Measured matrix-multiplication rate of all ranks together, FLOP/s: the peak that MFU refers to. Every rank
-// multiplies 1024 x 1024 matrices at the same time, so that ranks that share cores count once, for four times a
-// twentieth of a second; the best of the four counts. Collective.
+// multiplies 1024 x 1024 matrices at the same time, so that ranks that share cores count once, for four times
+// a twentieth of a second; the best of the four counts. Collective.
 double measure_peak_flops(OpContext& ctx, Communicator& control);
 
 }  // namespace terroir

@@ -26,7 +26,9 @@ namespace fs = std::filesystem;
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 double bits_per_byte(double nll, double bytes) { return nll / std::numbers::ln2 / bytes; }
 
@@ -56,8 +58,8 @@ CorpusOptions corpus_options(const Config& config, const Tokenizer& tokenizer) {
 Mesh make_mesh(const Config& config, World& world) {
   if (std::vector<Problem> problems = validate_for_world(config, world.size()); !problems.empty())
     throw UserError(ExitCode::kUsage, std::move(problems));
-  return Mesh(world, MeshShape::with_data_filled(world.size(), config.parallel.tensor, config.parallel.context,
-                                                 config.parallel.pipeline));
+  return Mesh(world, MeshShape::with_data_filled(world.size(), config.parallel.tensor,
+                                                 config.parallel.context, config.parallel.pipeline));
 }
 
 void check_device(const Config& config) {
@@ -75,7 +77,8 @@ class Training {
         tokenizer_(load_tokenizer(config_)),
         mesh_(make_mesh(config_, world)),
         rank_(world.rank()),
-        threads_(config_.train.threads > 0 ? static_cast<int>(config_.train.threads) : threads_per_rank(world)),
+        threads_(config_.train.threads > 0 ? static_cast<int>(config_.train.threads)
+                                           : threads_per_rank(world)),
         memory_(plan_memory(config_, mesh_, threads_)),
         corpus_(corpus_options(config_, tokenizer_)),
         folder_(run_folder(config_)) {
@@ -114,7 +117,7 @@ class Training {
   std::optional<MetricsWriter> metrics_;
   std::optional<ProgressLine> progress_;
   double peak_flops_ = 0;
-  std::int64_t done_ = 0;         // steps
+  std::int64_t done_ = 0;  // steps
   std::int64_t next_sample_ = 0;
   std::int64_t saved_step_ = -1;
 };
@@ -152,8 +155,8 @@ void Training::start() {
     engine_->initialize();
   }
   engine_->synchronize();
-  validation_.emplace(corpus_, config_.eval.max_samples, config_.train.micro_batch_size, mesh_.coordinate(Axis::kData),
-                      mesh_.size(Axis::kData));
+  validation_.emplace(corpus_, config_.eval.max_samples, config_.train.micro_batch_size,
+                      mesh_.coordinate(Axis::kData), mesh_.size(Axis::kData));
   peak_flops_ = measure_peak_flops(ctx_, mesh_.control());
   if (rank_ == 0) metrics_.emplace(folder_.root, config_.run.name);
   progress_.emplace(*log_, done_, config_.train.steps, rank_ == 0 && !options_.quiet);
@@ -163,10 +166,11 @@ void Training::start() {
 void Training::resume(const fs::path& checkpoint) {
   const CheckpointMeta meta = read_checkpoint_meta(checkpoint);
   const auto refuse = [&](const char* what) {
-    throw UserError(ExitCode::kUsage, Place{checkpoint.string()},
-                    fmt::format("was saved with {} than this configuration says: choose another run.name (with "
-                                "init_from to take these weights), or restore it",
-                                what));
+    throw UserError(
+        ExitCode::kUsage, Place{checkpoint.string()},
+        fmt::format("was saved with {} than this configuration says: choose another run.name (with "
+                    "init_from to take these weights), or restore it",
+                    what));
   };
   if (!(meta.model == config_.model)) refuse("another model");
   if (meta.tokenizer_sha256 != tokenizer_.sha256()) refuse("another tokenizer");
@@ -213,7 +217,8 @@ ExitCode Training::steps() {
     record_step(result, seconds_since(begin), data_wait_s);
     const bool last = done_ == config_.train.steps;
     if (last || (config_.eval.every > 0 && done_ % config_.eval.every == 0)) validate();
-    if (last || result.signalled || (config_.checkpoint.every > 0 && done_ % config_.checkpoint.every == 0)) save();
+    if (last || result.signalled || (config_.checkpoint.every > 0 && done_ % config_.checkpoint.every == 0))
+      save();
     if (result.signalled && !last) {
       log_->info("saved step {} on request; run the same command again to go on", done_);
       return ExitCode::kRequeue;
@@ -229,10 +234,11 @@ void Training::check_finite(const StepResult& result) const {
   if (!result.nonfinite) return;
   const std::string saved = saved_step_ < 0 ? "no checkpoint was saved yet"
                                             : fmt::format("the last checkpoint is of step {}", saved_step_);
-  throw UserError(ExitCode::kNumerical, Place{},
-                  fmt::format("step {}: the loss or a gradient is not finite (loss {}, gradient norm {}); nothing was "
-                              "updated, {}. A lower optimizer.lr or a longer schedule.warmup_steps is the usual remedy",
-                              done_ + 1, result.loss(), result.grad_norm, saved));
+  throw UserError(
+      ExitCode::kNumerical, Place{},
+      fmt::format("step {}: the loss or a gradient is not finite (loss {}, gradient norm {}); nothing was "
+                  "updated, {}. A lower optimizer.lr or a longer schedule.warmup_steps is the usual remedy",
+                  done_ + 1, result.loss(), result.grad_norm, saved));
 }
 
 LossMetrics Training::losses(const LossSums& sums) const {
@@ -241,7 +247,8 @@ LossMetrics Training::losses(const LossSums& sums) const {
   for (std::size_t s = 0; s < sums.tokens.size(); ++s) {
     const std::string& source = corpus_.source_name(static_cast<int>(s));
     if (sums.tokens[s] > 0) metrics.loss_by_source[source] = sums.nll[s] / sums.tokens[s];
-    if (sums.bytes[s] > 0) metrics.bits_per_byte_by_source[source] = bits_per_byte(sums.nll[s], sums.bytes[s]);
+    if (sums.bytes[s] > 0)
+      metrics.bits_per_byte_by_source[source] = bits_per_byte(sums.nll[s], sums.bytes[s]);
   }
   return metrics;
 }
@@ -257,14 +264,13 @@ void Training::record_step(const StepResult& result, double step_s, double data_
   metrics.grad_norm = result.grad_norm;
   metrics.step_s = step_s;
   metrics.tokens_per_s = tokens / step_s;
-  metrics.mfu = metrics.tokens_per_s * flops_per_token(config_.model, config_.data.sequence_length) / peak_flops_;
+  metrics.mfu =
+      metrics.tokens_per_s * flops_per_token(config_.model, config_.data.sequence_length) / peak_flops_;
   metrics.data_wait_s = data_wait_s;
-  metrics.memory_bytes = {{"parameters", memory_.mine.parameters},
-                          {"gradients", memory_.mine.gradients},
-                          {"optimizer", memory_.mine.optimizer_state},
-                          {"activations", memory_.mine.activations},
-                          {"scratch", memory_.mine.scratch},
-                          {"resident", resident_bytes()}};
+  metrics.memory_bytes = {
+      {"parameters", memory_.mine.parameters},     {"gradients", memory_.mine.gradients},
+      {"optimizer", memory_.mine.optimizer_state}, {"activations", memory_.mine.activations},
+      {"scratch", memory_.mine.scratch},           {"resident", resident_bytes()}};
   metrics_->write(metrics);
   progress_->update(done_, metrics.loss, metrics.bits_per_byte, metrics.tokens_per_s, metrics.mfu);
 }
@@ -295,7 +301,8 @@ void Training::save() {
                                            {"license", options.license},
                                            {"tokens", corpus_.num_tokens(source)}};
   }
-  save_checkpoint(folder_.checkpoints(), meta, engine_->slices(true, true), config_.tokenizer, mesh_.control());
+  save_checkpoint(folder_.checkpoints(), meta, engine_->slices(true, true), config_.tokenizer,
+                  mesh_.control());
   if (rank_ == 0) keep_last(folder_.checkpoints(), config_.checkpoint.keep_last);
   saved_step_ = done_;
 }

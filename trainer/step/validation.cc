@@ -11,8 +11,8 @@ void append(std::vector<std::int32_t>& to, const std::vector<std::int32_t>& from
 
 }  // namespace
 
-Validation::Validation(const Corpus& corpus, std::int64_t max_samples, std::int64_t micro_batch_size, int data_rank,
-                       int data_size)
+Validation::Validation(const Corpus& corpus, std::int64_t max_samples, std::int64_t micro_batch_size,
+                       int data_rank, int data_size)
     : corpus_(corpus), micro_batch_size_(micro_batch_size), data_rank_(data_rank), data_size_(data_size) {
   for (int source = 0; source < corpus.num_sources(); ++source)
     for (std::int64_t i = 0; i < std::min(max_samples, corpus.num_validation_samples(source)); ++i)
@@ -21,7 +21,8 @@ Validation::Validation(const Corpus& corpus, std::int64_t max_samples, std::int6
 
 LossSums Validation::run(Engine& engine) const {
   const std::int64_t per_round = micro_batch_size_ * data_size_;
-  const auto rounds = static_cast<std::int64_t>((static_cast<std::int64_t>(windows_.size()) + per_round - 1) / per_round);
+  const auto rounds =
+      static_cast<std::int64_t>((static_cast<std::int64_t>(windows_.size()) + per_round - 1) / per_round);
   SampleBatch batch;
   std::int64_t round = 0;
   return engine.evaluate(static_cast<int>(rounds), [&]() -> const SampleBatch& {

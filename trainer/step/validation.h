@@ -9,7 +9,8 @@ namespace terroir {
 class Validation {
  public:
   // At most `max_samples` windows of each source. `corpus` outlives it.
-  Validation(const Corpus& corpus, std::int64_t max_samples, std::int64_t micro_batch_size, int data_rank, int data_size);
+  Validation(const Corpus& corpus, std::int64_t max_samples, std::int64_t micro_batch_size, int data_rank,
+             int data_size);
   bool empty() const { return windows_.empty(); }
   // Collective over the mesh.
   LossSums run(Engine& engine) const;
