@@ -18,6 +18,8 @@ cd "$(dirname "$0")/.."
 source launch/phases.sh
 # shellcheck source=launch/local_mpi.sh
 source launch/local_mpi.sh
+# shellcheck source=launch/ranks.sh
+source launch/ranks.sh
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; }
 
@@ -129,7 +131,10 @@ put_other_run_aside() {
 }
 
 train() {
-  mpirun -np "$RANKS" "$terroir" train "$CONFIG" "${overrides[@]}"
+  local status=0
+  run_ranks mpirun -np "$RANKS" "$terroir" train "$CONFIG" "${overrides[@]}" || status=$?
+  ((status != 75)) || echo "Interrupted and saved; run the same command again to go on."
+  return "$status"
 }
 
 # One line a language on the terminal, and the same as JSON for the report.

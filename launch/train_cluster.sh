@@ -8,7 +8,7 @@
 #
 # Each machine needs this folder under the same path (a shared file system), the same build, and ssh without a password
 # from here. Ends with the code of `terroir train`; 7 (a rank or the network failed) and 75 (saved after a signal)
-# mean: start me again. kill -USR1 of mpirun saves and ends the run.
+# mean: start me again. Ctrl-C saves and ends the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if (($# < 3)); then
@@ -30,7 +30,7 @@ mpirun_arguments=(
   # One named interface for data (btl) and for mpirun itself (oob). Left to itself Open MPI tries all, and hangs where
   # one leads nowhere (container bridges, management networks).
   --mca btl_tcp_if_include "$interface" --mca oob_tcp_if_include "$interface"
-  # After a failure or a signal: time to write a checkpoint before mpirun kills what is left.
-  --mca odls_base_sigkill_timeout 120
 )
-exec mpirun "${mpirun_arguments[@]}" "$TERROIR" train "$@"
+# shellcheck source=launch/ranks.sh
+source launch/ranks.sh
+run_ranks mpirun "${mpirun_arguments[@]}" "$TERROIR" train "$@"

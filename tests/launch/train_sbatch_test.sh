@@ -2,10 +2,12 @@
 # launch/train.sbatch with stand-ins for mpirun, scontrol and terroir: signals reach the ranks, and every exit code leads
 # to the promised answer.
 set -euo pipefail
-script=$(cd "$(dirname "$0")/../.." && pwd)/launch/train.sbatch
+root=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
+ln -s "$root/launch" launch
+readonly script=launch/train.sbatch
 
 stand_in() {
   printf '#!/bin/bash\n%s\n' "$2" > "$1"
