@@ -66,7 +66,7 @@ void check_shard(const ShardReader& shard, const SourceConfig& source, const Cor
 
 struct Source {
   TokenStream train, validation;
-  std::string language;
+  std::string language, license;
   std::optional<WindowOrder> order;  // none: too few training tokens for one window
 };
 
@@ -76,6 +76,7 @@ Source open_source(const SourceConfig& config, const CorpusOptions& options) {
     auto shard = std::make_unique<ShardReader>(path);
     check_shard(*shard, config, options);
     if (source.language.empty()) source.language = shard->info().language;
+    if (source.license.empty()) source.license = shard->info().license;
     (shard->info().split == kTrainSplit ? source.train : source.validation).append(std::move(shard));
   }
   if (source.train.num_tokens() >= options.sequence_length)
@@ -206,6 +207,7 @@ const std::string& Corpus::source_name(int source) const {
   return impl_->options.sources[static_cast<std::size_t>(source)].name;
 }
 const std::string& Corpus::source_language(int source) const { return impl_->source(source).language; }
+const std::string& Corpus::source_license(int source) const { return impl_->source(source).license; }
 std::int64_t Corpus::num_tokens(int source) const { return impl_->source(source).train.num_tokens(); }
 std::int64_t Corpus::num_validation_tokens(int source) const {
   return impl_->source(source).validation.num_tokens();

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 #include <numeric>
+#include <set>
 
 #include "base/hash.h"
 #include "data/loader/loader.h"
@@ -295,12 +296,15 @@ void Training::save() {
                       .config_hash = sha256_hex(to_yaml(config_)),
                       .plan_hash = corpus_.plan_hash().hex()};
   meta.extra["environment"] = Json::parse(describe_environment(mesh_, threads_).dump());
+  meta.extra["name"] = config_.run.name;
+  // For the model card of an export.
+  std::set<std::string> languages, licenses;
   for (int source = 0; source < corpus_.num_sources(); ++source) {
-    const SourceConfig& options = corpus_.options().sources[static_cast<std::size_t>(source)];
-    meta.extra["sources"][options.name] = {{"language", corpus_.source_language(source)},
-                                           {"license", options.license},
-                                           {"tokens", corpus_.num_tokens(source)}};
+    languages.insert(corpus_.source_language(source));
+    licenses.insert(corpus_.source_license(source));
   }
+  meta.extra["languages"] = languages;
+  meta.extra["licenses"] = licenses;
   save_checkpoint(folder_.checkpoints(), meta, engine_->slices(true, true), config_.tokenizer,
                   mesh_.control());
   if (rank_ == 0) keep_last(folder_.checkpoints(), config_.checkpoint.keep_last);
