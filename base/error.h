@@ -1,8 +1,8 @@
 // Errors. Three kinds, each knows the process's exit code; only `main` prints one and leaves.
 //
 //   ContractError  our own bug: a caller broke a function's REQUIRES.             exit 1
-//   SystemError    a call outside us failed (file, MPI, HDF5, CUDA).              exit 1, 5 (no space) or 7 (peer)
-//   UserError      input we refuse; names the place and says what to do.          exit 2, 3, 4 or 6
+//   SystemError    a call outside us failed (file, MPI, HDF5, CUDA).              exit 1, 5 (no space) or 7
+//   (peer) UserError      input we refuse; names the place and says what to do.          exit 2, 3, 4 or 6
 //
 // An expected outcome is a value (std::optional), never an exception.
 #pragma once
@@ -33,7 +33,8 @@ enum class ExitCode : int {
 
 class Error : public std::runtime_error {
  public:
-  Error(ExitCode exit_code, const std::string& message) : std::runtime_error(message), exit_code_(exit_code) {}
+  Error(ExitCode exit_code, const std::string& message)
+      : std::runtime_error(message), exit_code_(exit_code) {}
   ExitCode exit_code() const { return exit_code_; }
 
  private:
@@ -57,8 +58,8 @@ class SystemError : public Error {
 // Where in the user's input a problem is. Empty or zero fields are unknown and left out.
 struct Place {
   std::string file;
-  int line = 0;    // 1-based
-  int column = 0;  // 1-based
+  int line = 0;          // 1-based
+  int column = 0;        // 1-based
   std::string key = {};  // configuration path such as "train.steps", or a tensor or document name
 };
 // "file:line:column: key: "; empty for an empty place.
@@ -85,13 +86,14 @@ class UserError : public Error {
 std::string error_report(const std::exception& error);
 
 namespace detail {
-[[noreturn]] void contract_failure(const char* file, int line, const char* condition, const std::string& message);
+[[noreturn]] void contract_failure(const char* file, int line, const char* condition,
+                                   const std::string& message);
 }
 
 // Always on. TERROIR_CHECK(rank < size, "rank {} of {}", rank, size) throws ContractError.
-#define TERROIR_CHECK(condition, ...)                                                                 \
-  do {                                                                                                \
-    if (!(condition)) [[unlikely]]                                                                    \
+#define TERROIR_CHECK(condition, ...)                                                                  \
+  do {                                                                                                 \
+    if (!(condition)) [[unlikely]]                                                                     \
       ::terroir::detail::contract_failure(__FILE__, __LINE__, #condition, ::fmt::format(__VA_ARGS__)); \
   } while (false)
 

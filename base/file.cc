@@ -15,14 +15,18 @@ namespace {
 
 FileDescriptor open_for_reading(const fs::path& path, ExitCode on_missing) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw UserError(on_missing, Place{path.string()}, fmt::format("cannot open: {}", std::strerror(errno)));
+  if (!fd)
+    throw UserError(on_missing, Place{path.string()}, fmt::format("cannot open: {}", std::strerror(errno)));
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) throw SystemError::from_errno("fstat", path.string(), errno);
-  if (S_ISDIR(info.st_mode)) throw UserError(on_missing, Place{path.string()}, "is a folder, a file is needed");
+  if (S_ISDIR(info.st_mode))
+    throw UserError(on_missing, Place{path.string()}, "is a folder, a file is needed");
   return fd;
 }
 
-fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+fs::path folder_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
 
 }  // namespace
 
@@ -37,7 +41,8 @@ std::string read_file(const fs::path& path, ExitCode on_missing, std::uint64_t m
     if (got == 0) return text;
     text.append(chunk.data(), static_cast<std::size_t>(got));
     if (text.size() > max_bytes)
-      throw UserError(on_missing, Place{path.string()}, fmt::format("is larger than the {} bytes allowed here", max_bytes));
+      throw UserError(on_missing, Place{path.string()},
+                      fmt::format("is larger than the {} bytes allowed here", max_bytes));
   }
 }
 
@@ -56,9 +61,10 @@ void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw SystemError::from_errno("pread", path_.string(), errno);
     if (got == 0)
-      throw UserError(on_error_, Place{path_.string()},
-                      fmt::format("ends at byte {}, {} bytes were expected from byte {}: the file is truncated",
-                                  offset + done, out.size(), offset));
+      throw UserError(
+          on_error_, Place{path_.string()},
+          fmt::format("ends at byte {}, {} bytes were expected from byte {}: the file is truncated",
+                      offset + done, out.size(), offset));
     done += static_cast<std::size_t>(got);
   }
 }
@@ -121,12 +127,12 @@ void rename_durably(const fs::path& from, const fs::path& to) {
   sync_directory(folder_of(to));
 }
 
-FileLock::FileLock(const fs::path& path)
-    : fd_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
+FileLock::FileLock(const fs::path& path) : fd_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)) {
   if (!fd_) throw SystemError::from_errno("open", path.string(), errno);
   if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0)
-    throw UserError(ExitCode::kUsage, Place{path.string()},
-                    "is locked by another process that is still running: wait for it, or choose another run.name");
+    throw UserError(
+        ExitCode::kUsage, Place{path.string()},
+        "is locked by another process that is still running: wait for it, or choose another run.name");
 }
 
 }  // namespace terroir

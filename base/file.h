@@ -12,8 +12,8 @@
 
 namespace terroir {
 
-// The whole file. A missing or unreadable file is a UserError (exit `on_missing`) that names it; a file longer
-// than `max_bytes` is refused before it is read.
+// The whole file. A missing or unreadable file is a UserError (exit `on_missing`) that names it; a file
+// longer than `max_bytes` is refused before it is read.
 std::string read_file(const std::filesystem::path& path, ExitCode on_missing = ExitCode::kUsage,
                       std::uint64_t max_bytes = std::uint64_t{1} << 40);
 
@@ -34,9 +34,10 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
-// Writes `path` under a temporary name beside it; commit() = fsync, close, rename, fsync of the folder. Without
-// commit() the destructor removes the temporary file and `path` is as it was. Every failed call throws SystemError
-// (exit 5 when the disk is full); after a failure the file must be given up, never retried.
+// Writes `path` under a temporary name beside it; commit() = fsync, close, rename, fsync of the folder.
+// Without commit() the destructor removes the temporary file and `path` is as it was. Every failed call
+// throws SystemError (exit 5 when the disk is full); after a failure the file must be given up, never
+// retried.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);

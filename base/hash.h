@@ -1,4 +1,5 @@
-// Hashes. XXH3-128 finds accidental damage at memory speed; SHA-256 identifies files where identity is claimed.
+// Hashes. XXH3-128 finds accidental damage at memory speed; SHA-256 identifies files where identity is
+// claimed.
 #pragma once
 
 #include <cstddef>

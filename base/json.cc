@@ -18,7 +18,8 @@ Place place_of(std::string_view text, const std::string& file, std::size_t posit
 // Builds the tree and refuses what the parser's own builder lets through.
 class StrictHandler : public nlohmann::json_sax<Json> {
  public:
-  StrictHandler(std::string_view text, const std::string& file, ExitCode exit_code, JsonLimits limits, int first_line)
+  StrictHandler(std::string_view text, const std::string& file, ExitCode exit_code, JsonLimits limits,
+                int first_line)
       : text_(text), file_(file), exit_code_(exit_code), limits_(limits), first_line_(first_line) {}
 
   Json take() { return std::move(root_); }
@@ -44,7 +45,8 @@ class StrictHandler : public nlohmann::json_sax<Json> {
     return true;
   }
   bool parse_error(std::size_t position, const std::string&, const Json::exception& error) override {
-    std::string reason = error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: REASON"
+    std::string reason =
+        error.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: REASON"
     const std::size_t colon = reason.find(": ");
     if (colon != std::string::npos) reason = reason.substr(colon + 2);
     throw UserError(exit_code_, place_of(text_, file_, position == 0 ? 0 : position - 1, first_line_),
@@ -108,8 +110,9 @@ class StrictHandler : public nlohmann::json_sax<Json> {
 Json parse_json(std::string_view text, const std::string& file, ExitCode exit_code, JsonLimits limits,
                 int first_line) {
   if (text.size() > limits.max_bytes)
-    throw UserError(exit_code, Place{file},
-                    fmt::format("{} bytes of JSON, at most {} are allowed here", text.size(), limits.max_bytes));
+    throw UserError(
+        exit_code, Place{file},
+        fmt::format("{} bytes of JSON, at most {} are allowed here", text.size(), limits.max_bytes));
   if (text.starts_with("\xEF\xBB\xBF"))
     throw UserError(exit_code, Place{file, first_line, 1}, "begins with a byte order mark: remove it");
   StrictHandler handler(text, file, exit_code, limits, first_line);

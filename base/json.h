@@ -1,5 +1,5 @@
-// Strict JSON: what untrusted files are read with. Unlike the parser's defaults, duplicate keys, a byte order mark,
-// integers that do not fit 64 bits, nesting deeper than 64 and text beyond the size limit are refused.
+// Strict JSON: what untrusted files are read with. Unlike the parser's defaults, duplicate keys, a byte order
+// mark, integers that do not fit 64 bits, nesting deeper than 64 and text beyond the size limit are refused.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct JsonLimits {
   int max_depth = 64;
 };
 
-// Throws UserError(exit_code) with `file`:line:column and the reason. `first_line` is the line of the file the text
-// begins at (for JSON Lines).
+// Throws UserError(exit_code) with `file`:line:column and the reason. `first_line` is the line of the file
+// the text begins at (for JSON Lines).
 Json parse_json(std::string_view text, const std::string& file, ExitCode exit_code, JsonLimits limits = {},
                 int first_line = 1);
 

@@ -9,8 +9,8 @@
 
 namespace terroir {
 
-// Lines go to the rank's file (every level, with time and rank) and to stderr (rank 0: information and above unless
-// quiet; other ranks: warnings and above). Safe from several threads.
+// Lines go to the rank's file (every level, with time and rank) and to stderr (rank 0: information and above
+// unless quiet; other ranks: warnings and above). Safe from several threads.
 class Logger {
  public:
   // `file` may be empty: no file. Throws SystemError when it cannot be opened.

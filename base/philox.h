@@ -1,6 +1,6 @@
-// Philox4x32-10: a counter-based random generator (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3",
-// SC'11). Every draw is a pure function of (key, counter), so any rank of any layout computes any element, and the
-// bits depend neither on the machine nor on the number of threads.
+// Philox4x32-10: a counter-based random generator (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2,
+// 3", SC'11). Every draw is a pure function of (key, counter), so any rank of any layout computes any
+// element, and the bits depend neither on the machine nor on the number of threads.
 #pragma once
 
 #include <array>
@@ -24,8 +24,8 @@ std::uint64_t philox_bits(PhiloxKey key, std::uint64_t index);
 // Uniform double in the open interval (0, 1), a multiple of 2^-53 plus 2^-54.
 double philox_uniform(PhiloxKey key, std::uint64_t index);
 
-// Standard normal draw by inversion (Wichura, algorithm AS 241). Uses only + - * / and sqrt, never libm, whose last
-// bits differ between machines.
+// Standard normal draw by inversion (Wichura, algorithm AS 241). Uses only + - * / and sqrt, never libm,
+// whose last bits differ between machines.
 double philox_normal(PhiloxKey key, std::uint64_t index);
 
 }  // namespace terroir

@@ -1,7 +1,8 @@
-// The ops a device offers, as a table of plain function pointers: what an op's public function calls after its checks.
+// The ops a device offers, as a table of plain function pointers: what an op's public function calls after
+// its checks.
 //
-// To add an op `foo`: declare `FooArgs`, `foo()` and `cpu::foo()` in kernels/foo/foo.h, add one pointer here and one
-// line in op_table.cc. A backend function gets checked arguments and must not check them again.
+// To add an op `foo`: declare `FooArgs`, `foo()` and `cpu::foo()` in kernels/foo/foo.h, add one pointer here
+// and one line in op_table.cc. A backend function gets checked arguments and must not check them again.
 #pragma once
 
 #include "kernels/tensor/view.h"

@@ -68,7 +68,7 @@ class Corpus {
   const std::string& source_name(int source) const;
   const std::string& source_language(int source) const;  // as the shards say
   const std::string& source_license(int source) const;
-  std::int64_t num_tokens(int source) const;             // stored training tokens
+  std::int64_t num_tokens(int source) const;  // stored training tokens
   std::int64_t num_validation_tokens(int source) const;
   // Windows that one pass over the source's training tokens gives.
   std::int64_t windows_per_epoch(int source) const;

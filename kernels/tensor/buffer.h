@@ -30,9 +30,9 @@ class Buffer {
   Device device_;
 };
 
-// Hands out 256-byte aligned views one after another. In planning mode (the default state) it has no memory: it
-// counts, and the views it returns have shapes but no data. So the same code that lays out a step's activations first
-// measures them: plan, reserve(), reset(), lay out again.
+// Hands out 256-byte aligned views one after another. In planning mode (the default state) it has no memory:
+// it counts, and the views it returns have shapes but no data. So the same code that lays out a step's
+// activations first measures them: plan, reserve(), reset(), lay out again.
 class Arena {
  public:
   explicit Arena(Device device = {}) : device_(device) {}

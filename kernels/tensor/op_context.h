@@ -1,5 +1,5 @@
-// What every op gets besides its tensors: where it runs, on which stream, with how many threads, and the caches of
-// library objects that must outlive one call.
+// What every op gets besides its tensors: where it runs, on which stream, with how many threads, and the
+// caches of library objects that must outlive one call.
 #pragma once
 
 #include <map>
@@ -40,8 +40,8 @@ struct OpContext {
   std::map<std::string, std::shared_ptr<void>> caches_;
 };
 
-// The scalars that change from step to step. They live in device memory so that no kernel argument changes between
-// steps and no host wait is needed: AdamW reads them on the device.
+// The scalars that change from step to step. They live in device memory so that no kernel argument changes
+// between steps and no host wait is needed: AdamW reads them on the device.
 struct StepScalars {
   float learning_rate = 0;
   float bias_correction1 = 1;  // 1 - beta1^t

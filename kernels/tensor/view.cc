@@ -40,7 +40,8 @@ const char* dtype_name(DType dtype) {
 
 ConstView::ConstView(const void* data, DType dtype, std::initializer_list<std::int64_t> shape, Device device)
     : data_(const_cast<void*>(data)), rank_(static_cast<int>(shape.size())), dtype_(dtype), device_(device) {
-  TERROIR_CHECK(rank_ >= 1 && rank_ <= kMaxRank, "a view has 1 to {} dimensions, not {}", kMaxRank, shape.size());
+  TERROIR_CHECK(rank_ >= 1 && rank_ <= kMaxRank, "a view has 1 to {} dimensions, not {}", kMaxRank,
+                shape.size());
   std::copy(shape.begin(), shape.end(), shape_.begin());
   std::int64_t stride = 1;
   for (int dim = rank_ - 1; dim >= 0; --dim) {
@@ -88,7 +89,8 @@ ConstView ConstView::slice(int dim, std::int64_t begin, std::int64_t end) const 
 
 ConstView ConstView::reshape(std::initializer_list<std::int64_t> shape) const {
   ConstView view(data_, dtype_, shape, device_);
-  TERROIR_CHECK(is_contiguous() && view.numel() == numel(), "{} cannot be seen as {}", describe(), view.describe());
+  TERROIR_CHECK(is_contiguous() && view.numel() == numel(), "{} cannot be seen as {}", describe(),
+                view.describe());
   return view;
 }
 

@@ -29,20 +29,32 @@ struct BFloat16 {
 template <class T>
 constexpr DType dtype_of();
 template <>
-constexpr DType dtype_of<float>() { return DType::kF32; }
+constexpr DType dtype_of<float>() {
+  return DType::kF32;
+}
 template <>
-constexpr DType dtype_of<BFloat16>() { return DType::kBF16; }
+constexpr DType dtype_of<BFloat16>() {
+  return DType::kBF16;
+}
 template <>
-constexpr DType dtype_of<double>() { return DType::kF64; }
+constexpr DType dtype_of<double>() {
+  return DType::kF64;
+}
 template <>
-constexpr DType dtype_of<std::int32_t>() { return DType::kI32; }
+constexpr DType dtype_of<std::int32_t>() {
+  return DType::kI32;
+}
 template <>
-constexpr DType dtype_of<std::int64_t>() { return DType::kI64; }
+constexpr DType dtype_of<std::int64_t>() {
+  return DType::kI64;
+}
 template <>
-constexpr DType dtype_of<std::uint8_t>() { return DType::kU8; }
+constexpr DType dtype_of<std::uint8_t>() {
+  return DType::kU8;
+}
 
-// Up to four dimensions, innermost stride 1, other strides free: so that a piece of a fused QKV matrix, a KV cache or
-// half of a gate-up activation is a view and never a copy. Dimensions and strides count elements.
+// Up to four dimensions, innermost stride 1, other strides free: so that a piece of a fused QKV matrix, a KV
+// cache or half of a gate-up activation is a view and never a copy. Dimensions and strides count elements.
 class ConstView {
  public:
   static constexpr int kMaxRank = 4;
@@ -76,7 +88,8 @@ class ConstView {
   ConstView slice(int dim, std::int64_t begin, std::int64_t end) const;
   // The same elements under another shape. REQUIRES: contiguous, equal numel.
   ConstView reshape(std::initializer_list<std::int64_t> shape) const;
-  // Splits dimension `dim` into two: [.., inner_count_of_outer, inner, ..]; keeps strides. REQUIRES: `inner` divides it.
+  // Splits dimension `dim` into two: [.., inner_count_of_outer, inner, ..]; keeps strides. REQUIRES: `inner`
+  // divides it.
   ConstView split(int dim, std::int64_t inner) const;
 
  protected:
@@ -101,7 +114,9 @@ class View : public ConstView {
     check_access(dtype_of<T>());
     return static_cast<T*>(data_);
   }
-  View slice(int dim, std::int64_t begin, std::int64_t end) const { return View(ConstView::slice(dim, begin, end)); }
+  View slice(int dim, std::int64_t begin, std::int64_t end) const {
+    return View(ConstView::slice(dim, begin, end));
+  }
   View reshape(std::initializer_list<std::int64_t> shape) const { return View(ConstView::reshape(shape)); }
   View split(int dim, std::int64_t inner) const { return View(ConstView::split(dim, inner)); }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/trainer/command_line.h"
 #include "trainer/config/config_document.h"
 #include "trainer/config/config_file.h"
@@ -15,8 +16,8 @@ constexpr const char* kMinimal =
 class ConfigCommand : public testing::Test {
  protected:
   void SetUp() override { write_file_atomically(path_, kMinimal); }
-  void TearDown() override { std::filesystem::remove(path_); }
-  const std::string path_ = testing::TempDir() + "config_command_test.yaml";
+  TemporaryFolder folder_;
+  const std::string path_ = (folder_ / "config.yaml").string();
 };
 
 TEST_F(ConfigCommand, ShowPrintsTheResolvedConfigurationWithOverrides) {

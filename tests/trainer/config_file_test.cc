@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/philox.h"
+#include "tests/support/temporary_folder.h"
 #include "trainer/config/yaml_tree.h"
 
 namespace terroir {
@@ -122,7 +123,8 @@ TEST(ConfigFile, EmptySectionMeansDefaults) {
 }
 
 TEST(ConfigFile, FileIsReadAndNamedInErrors) {
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "config_file_test.yaml";
+  const TemporaryFolder folder;
+  const std::filesystem::path path = folder / "config.yaml";
   std::ofstream(path) << kValid;
   EXPECT_EQ(load_config(path).train.steps, 10);
   std::ofstream(path) << "run: 3\n";

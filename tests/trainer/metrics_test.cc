@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/philox.h"
+#include "tests/support/temporary_folder.h"
 #include "trainer/metrics/event_file.h"
 #include "trainer/metrics/metrics_line.h"
 #include "trainer/metrics/metrics_reader.h"
@@ -45,15 +46,9 @@ ValidationMetrics sample_validation(std::int64_t step) {
 
 class MetricsFolder : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
-    terroir::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   std::filesystem::path lines() const { return folder_ / "metrics.jsonl"; }
-  std::filesystem::path folder_;
+  TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST(MetricsLine, HasTheInterfacesKeysInOrderAndAllDigits) {

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/trainer/command_line.h"
 #include "trainer/metrics/metrics_line.h"
 
@@ -13,11 +14,6 @@ namespace {
 
 class ReportCommand : public testing::Test {
  protected:
-  void SetUp() override {
-    std::filesystem::remove_all(folder_);
-    terroir::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   void write_metrics() {
     StepMetrics metrics;
     metrics.step = 1;
@@ -25,7 +21,8 @@ class ReportCommand : public testing::Test {
     metrics.loss = 2.5;
     std::ofstream(folder_ / "metrics.jsonl") << metrics_line(metrics);
   }
-  const std::filesystem::path folder_ = std::filesystem::path(testing::TempDir()) / "report_command_test";
+  TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST_F(ReportCommand, WritesThePageIntoTheRunAndPrintsItsPath) {

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/file.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/trainer/well_formed.h"
 #include "trainer/config/config_file.h"
 #include "trainer/metrics/metrics_line.h"
@@ -44,13 +45,6 @@ ValidationMetrics validation_line(std::int64_t step, double ko) {
 
 class Report : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) / "report_test" /
-              testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
-    terroir::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   void write(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
 
   // 200 steps, held-out text at 100 and 200, resumed once.
@@ -70,7 +64,8 @@ class Report : public testing::Test {
       "run: {name: demo}\ntokenizer: t.json\ntrain: {steps: 200}\n"
       "data:\n  stages: [{sources: {ko: 3, ar: 1}}]\n"
       "  sources: {ko: {shards: k, language: ko, license: CC0-1.0}, ar: {shards: a}, th: {shards: t}}\n";
-  std::filesystem::path folder_;
+  TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST_F(Report, SummaryHasTheFinalNumbers) {

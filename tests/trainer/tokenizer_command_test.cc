@@ -179,7 +179,8 @@ TEST_F(TokenizerCommand, ReportCountsTheBytesThatNoMergeReaches) {
 TEST_F(TokenizerCommand, ExtendIsRefusedByName) {
   const Result result = run("extend --tokenizer " + path("t.json"));
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_NE(result.error.find("tokenizer extend is planned but not built yet"), std::string::npos) << result.error;
+  EXPECT_NE(result.error.find("tokenizer extend is planned but not built yet"), std::string::npos)
+      << result.error;
 }
 
 }  // namespace
