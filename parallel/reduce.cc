@@ -76,6 +76,8 @@ void reduce_typed(ReduceOp op, std::span<const void* const> sources, std::int64_
 }  // namespace
 
 void reduce(DType dtype, ReduceOp op, std::span<const void* const> sources, std::int64_t n, void* out) {
+  if (sources.size() == 1 && sources[0] == out)
+    return;  // a group of one, in place: no pass over all gradients
   switch (dtype) {
     case DType::kF32:
       return reduce_typed<float>(op, sources, n, out);
