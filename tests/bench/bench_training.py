@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -155,6 +156,7 @@ def main():
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that no training is left running
     torch.set_num_threads(arguments.threads)
     print(f"{machine()}; {arguments.threads} threads; load {os.getloadavg()[0]:.1f}", flush=True)
     print(f"PyTorch GEMM {gemm_gflops():.1f} GFLOP/s", flush=True)
