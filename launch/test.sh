@@ -38,6 +38,8 @@ done
 readonly NOT_UNIT='^(mpi|gpu|slow|parity|bench)$'
 
 export UBSAN_OPTIONS=print_stacktrace=1
+# Clones in different folders share what the compiler cache holds.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 passed=0 failed=0 skipped=0
 
 build() {
