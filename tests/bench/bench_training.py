@@ -121,11 +121,14 @@ def gemm_gflops():
     return best
 
 
-def machine():
+def machine(program):
+    """The program does not know its commit: the checkout's may be newer than what was built."""
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown CPU")
     isa = torch.backends.cpu.get_cpu_capability()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    return f"{model}, {os.cpu_count()} cores, {isa}; PyTorch {torch.__version__}; commit {commit or 'unknown'}"
+    built = time.strftime("%Y-%m-%d %H:%M", time.localtime(os.path.getmtime(program)))
+    return (f"{model}, {os.cpu_count()} cores, {isa}; PyTorch {torch.__version__}; program built {built}, "
+            f"checkout now at {commit or 'no commit'}")
 
 
 class Result:
@@ -158,7 +161,7 @@ def main():
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that no training is left running
     torch.set_num_threads(arguments.threads)
-    print(f"{machine()}; {arguments.threads} threads; load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"{machine(arguments.terroir)}; {arguments.threads} threads; load {os.getloadavg()[0]:.1f}", flush=True)
     print(f"PyTorch GEMM {gemm_gflops():.1f} GFLOP/s", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         contestants = {"terroir": TerroirTraining(arguments.terroir, folder, arguments.threads), "PyTorch": PyTorch()}
