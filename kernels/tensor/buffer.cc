@@ -1,7 +1,6 @@
 #include "kernels/tensor/buffer.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -18,11 +17,10 @@ Buffer::Buffer(std::int64_t bytes, Device device) : bytes_(align_up(bytes)), dev
   TERROIR_CHECK(bytes >= 0, "a buffer of {} bytes", bytes);
   TERROIR_CHECK(device.kind == DeviceKind::kCpu, "device memory comes from the CUDA module");
   if (bytes_ == 0) return;
-  data_ = std::aligned_alloc(kAlignment, static_cast<std::size_t>(bytes_));
-  if (data_ == nullptr) throw std::bad_alloc();
+  data_ = ::operator new (static_cast<std::size_t>(bytes_), std::align_val_t{kAlignment});
   std::memset(data_, 0, static_cast<std::size_t>(bytes_));
 }
-Buffer::~Buffer() { std::free(data_); }
+Buffer::~Buffer() { ::operator delete (data_, std::align_val_t{kAlignment}); }
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       bytes_(std::exchange(other.bytes_, 0)),

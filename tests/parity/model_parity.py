@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch  # noqa: E402
 from program import LANGUAGES, Report, Terroir, sample_lines  # noqa: E402
 from random_models import Shape, make_model, save_model  # noqa: E402
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: E402
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
 LOG_LIKELIHOOD_TOLERANCE = 1e-4  # nats
@@ -65,7 +65,10 @@ def greedy(model, tokenizer, prompt):
 
 
 def load(hf_folder):
-    return AutoModelForCausalLM.from_pretrained(hf_folder, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(hf_folder)
+    model = AutoModelForCausalLM.from_pretrained(hf_folder, dtype=torch.float32).eval()
+    # AutoTokenizer replaces the tokenizer of a qwen2 model by its own kind, of which `export hf` warns.
+    kind = PreTrainedTokenizerFast if model.config.model_type == "qwen2" else AutoTokenizer
+    return model, kind.from_pretrained(hf_folder)
 
 
 def compare_text(terroir, report, checkpoint, hf_folder, name):
@@ -108,6 +111,7 @@ TRAINED = [
     ("llama-trained", 1, {}, {"model_type": "llama", "head_dim": 16}),
     ("llama-trained-2x2", 4, {"tensor": 2, "pipeline": 2}, {
         "model_type": "llama", "rope_scaling": {"rope_type": "llama3", "factor": 8, "original_max_position_embeddings": 32}}),
+    ("qwen2-trained", 1, {}, {"model_type": "qwen2"}),
     ("qwen3-trained-2x2", 4, {"tensor": 2, "pipeline": 2}, {"model_type": "qwen3", "head_dim": 20}),
 ]
 

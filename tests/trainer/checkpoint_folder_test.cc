@@ -110,6 +110,15 @@ TEST(KilledDeletion, LeavesNoHalfCheckpointUnderItsName) {
   EXPECT_EQ(names_in(folder.path()), (Names{"step-00000002", "step-00000003"}));
 }
 
+TEST(KeepLast, SaysWhatItCouldNotRemoveAndLeavesTheNewest) {
+  TemporaryFolder folder;
+  for (const std::int64_t step : {1, 2}) save(folder.path(), meta_at(step), filled(random_layout(1, 5)));
+  const auto failing = [](SavePoint) { throw SystemError("unlink", "Operation not permitted"); };
+  EXPECT_EQ(keep_last(folder.path(), 1, failing), "unlink: Operation not permitted");
+  EXPECT_TRUE(loads(folder / "step-00000002"));
+  EXPECT_EQ(keep_last(folder.path(), 1), std::nullopt);
+}
+
 TEST(Save, ReplacesACheckpointOfTheSameStep) {
   TemporaryFolder folder;
   std::vector<RankState> layout = random_layout(2, 5);  // every element -1

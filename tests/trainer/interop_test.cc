@@ -229,9 +229,8 @@ std::string trained_tokenizer() {
 }
 
 // A checkpoint as training leaves it: no files of another program in it.
-TEST_F(Interop, ATrainedModelBecomesACompleteFolder) {
-  const ModelConfig model = small_model("qwen3", true);
-  write_file_atomically(folder_ / "tokenizer.json", trained_tokenizer());
+void save_trained(const std::filesystem::path& run, const ModelConfig& model) {
+  write_file_atomically(run / "tokenizer.json", trained_tokenizer());
   CheckpointMeta meta;
   meta.step = 30;
   meta.model = model;
@@ -242,8 +241,11 @@ TEST_F(Interop, ATrainedModelBecomesACompleteFolder) {
     for (const char* state : {"weight", "exp_avg"})
       slices.push_back(whole_slice(tensor.name, state, tensor.shape, values.data()));
   const auto control = local_world()->group({0}, Queue::kControl, "control");
-  save_checkpoint(folder_ / "checkpoints", meta, slices, folder_ / "tokenizer.json", *control);
+  save_checkpoint(run / "checkpoints", meta, slices, run / "tokenizer.json", *control);
+}
 
+TEST_F(Interop, ATrainedModelBecomesACompleteFolder) {
+  save_trained(folder_.path(), small_model("qwen3", true));
   const ExportHfReport report = export_hf({resolve_checkpoint(folder_.path()), out_});
   EXPECT_EQ(report.dtype, ExportDType::kF32);
   EXPECT_EQ(read_file(out_ / "tokenizer.json"), trained_tokenizer());
@@ -264,6 +266,15 @@ TEST_F(Interop, ATrainedModelBecomesACompleteFolder) {
   for (const char* words :
        {"# gado-gado", "- \"jv\"", "| Languages | id, jv |", "CC-BY-SA-4.0", "| Optimizer steps | 30 |"})
     EXPECT_NE(card.find(words), std::string::npos) << words << "\n" << card;
+  EXPECT_TRUE(report.warnings.empty());
+}
+
+// tests/parity/model_parity.py shows what transformers does with such a folder.
+TEST_F(Interop, AQwen2WithATokenizerOfItsOwnIsExportedWithAWarning) {
+  save_trained(folder_.path(), small_model("qwen2", true));
+  const ExportHfReport report = export_hf({resolve_checkpoint(folder_.path()), out_});
+  ASSERT_EQ(report.warnings.size(), 1u);
+  EXPECT_NE(report.warnings[0].find("PreTrainedTokenizerFast.from_pretrained"), std::string::npos);
 }
 
 TEST_F(Interop, ALlamaThatTransformersWouldNotLoadIsNotExported) {

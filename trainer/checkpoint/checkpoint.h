@@ -83,7 +83,9 @@ std::optional<std::filesystem::path> newest_valid_checkpoint(const std::filesyst
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& path);
 
 // Removes step folders older than the n-th newest valid one, and what interrupted saves left. n = 0 keeps
-// all. Call it on one rank, after save_checkpoint returned.
-void keep_last(const std::filesystem::path& checkpoints_dir, std::int64_t n, const SaveProbe& probe = {});
+// all. Call it on one rank, after save_checkpoint returned. The error that ended it early, if any: the newest
+// checkpoint is whole, so a run goes on.
+std::optional<std::string> keep_last(const std::filesystem::path& checkpoints_dir, std::int64_t n,
+                                     const SaveProbe& probe = {});
 
 }  // namespace terroir

@@ -35,6 +35,20 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
   return paths;
 }
 
+void remove_older(const fs::path& checkpoints_dir, std::int64_t n, const SaveProbe& probe) {
+  std::int64_t valid = 0;
+  for (const StepFolder& folder : list_step_folders(checkpoints_dir)) {
+    if (valid >= n) {
+      const fs::path doomed = temporary_folder(folder.path);  // gone under its name before any file of it is
+      rename_durably(folder.path, doomed);
+      if (probe) probe(SavePoint::kDuringDelete);
+      remove_folder(doomed);
+    } else if (!find_damage(folder.path)) {
+      ++valid;
+    }
+  }
+}
+
 }  // namespace
 
 std::string step_folder_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
@@ -115,21 +129,17 @@ fs::path resolve_checkpoint(const fs::path& path) {
       "holds no complete checkpoint: name a step-* folder, or a run folder with checkpoints" + skipped);
 }
 
-void keep_last(const fs::path& checkpoints_dir, std::int64_t n, const SaveProbe& probe) {
-  for (const fs::path& path : entries_of(checkpoints_dir))
-    if (path.filename().string().starts_with(kPrefix) && path.extension() == kTemporary) remove_folder(path);
-  if (n <= 0) return;
-  std::int64_t valid = 0;
-  for (const StepFolder& folder : list_step_folders(checkpoints_dir)) {
-    if (valid >= n) {
-      const fs::path doomed = temporary_folder(folder.path);  // gone under its name before any file of it is
-      rename_durably(folder.path, doomed);
-      if (probe) probe(SavePoint::kDuringDelete);
-      remove_folder(doomed);
-    } else if (!find_damage(folder.path)) {
-      ++valid;
-    }
+std::optional<std::string> keep_last(const fs::path& checkpoints_dir, std::int64_t n,
+                                     const SaveProbe& probe) {
+  try {
+    for (const fs::path& path : entries_of(checkpoints_dir))
+      if (path.filename().string().starts_with(kPrefix) && path.extension() == kTemporary)
+        remove_folder(path);
+    if (n > 0) remove_older(checkpoints_dir, n, probe);
+  } catch (const SystemError& error) {
+    return error.what();
   }
+  return std::nullopt;
 }
 
 }  // namespace terroir

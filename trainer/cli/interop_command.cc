@@ -79,6 +79,7 @@ int run_export(const ExportArguments& arguments, const CommandRunner& runner) {
   const ExportHfOptions options = checked_options(arguments);
   const ExportHfReport report = export_hf(options);
   const std::string folder = options.folder.string();
+  for (const std::string& warning : report.warnings) fmt::print(stderr, "terroir: warning: {}\n", warning);
   if (arguments.json) {
     print_json({{"folder", folder},
                 {"checkpoint", options.checkpoint.string()},
@@ -86,7 +87,8 @@ int run_export(const ExportArguments& arguments, const CommandRunner& runner) {
                 {"tensors", report.num_tensors},
                 {"parameters", report.num_parameters},
                 {"total_bytes", report.total_bytes},
-                {"files", report.files}});
+                {"files", report.files},
+                {"warnings", report.warnings}});
   } else if (!runner.quiet) {
     fmt::print("{}: {} parameters as {}, {} files, from {}\n", folder, report.num_parameters,
                export_dtype_name(report.dtype), report.files.size(), options.checkpoint.string());

@@ -34,6 +34,20 @@ void check_loadable(const ModelConfig& model, const fs::path& checkpoint) {
                     model.hidden_size, model.num_attention_heads));
 }
 
+// transformers 5 (tokenization_auto.py, MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS) takes its own class for
+// every qwen2 model, whatever tokenizer_config.json names. An imported model brings a tokenizer made for that
+// class.
+void warn_of_replaced_tokenizer(const CheckpointReader& checkpoint, ExportHfReport& report) {
+  if (checkpoint.manifest().meta.model.model_type != "qwen2") return;
+  if (!checkpoint.read_file("tokenizer.json")) return;
+  if (checkpoint.read_file(std::string(kKeptFolder) + "tokenizer_config.json")) return;
+  report.warnings.push_back(
+      "model_type qwen2: AutoTokenizer of transformers 5 replaces this tokenizer by its own Qwen2Tokenizer, "
+      "which gives other ids; load it with PreTrainedTokenizerFast.from_pretrained (qwen3 and llama models "
+      "are "
+      "not affected)");
+}
+
 struct Shard {
   std::string name;
   std::vector<SafetensorsTensor> tensors;
@@ -100,6 +114,7 @@ ExportHfReport export_hf(const ExportHfOptions& options) {
   check_loadable(meta.model, options.checkpoint);
   ExportHfReport report;
   report.dtype = choose_dtype(options, meta);
+  warn_of_replaced_tokenizer(checkpoint, report);
   std::map<std::string, std::string> files =
       hf_small_files(checkpoint, report.dtype == ExportDType::kBF16 ? "bfloat16" : "float32");
 

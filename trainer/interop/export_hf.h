@@ -26,6 +26,7 @@ struct ExportHfReport {
   ExportDType dtype = ExportDType::kF32;
   std::int64_t num_tensors = 0, num_parameters = 0, total_bytes = 0;  // of the weights
   std::vector<std::string> files;
+  std::vector<std::string> warnings;  // what a program that reads the folder gets wrong
 };
 
 // Writes config.json (keys of transformers 4 and 5), generation_config.json, model.safetensors or shards with

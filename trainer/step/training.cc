@@ -307,7 +307,9 @@ void Training::save() {
   meta.extra["licenses"] = licenses;
   save_checkpoint(folder_.checkpoints(), meta, engine_->slices(true, true), config_.tokenizer,
                   mesh_.control());
-  if (rank_ == 0) keep_last(folder_.checkpoints(), config_.checkpoint.keep_last);
+  if (rank_ == 0)
+    if (const auto error = keep_last(folder_.checkpoints(), config_.checkpoint.keep_last))
+      log_->warn("old checkpoints stay, remove them by hand: {}", *error);
   saved_step_ = done_;
 }
 
