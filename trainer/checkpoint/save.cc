@@ -126,6 +126,11 @@ void save_checkpoint(const fs::path& checkpoints_dir, const CheckpointMeta& meta
   } catch (...) {
     std::error_code ignored;  // what stopped the save is what the caller must hear
     if (control.rank() == 0) fs::remove_all(temporary_folder(final_path), ignored);
+    // No rank leaves, and with it perhaps the whole job, before the folder is gone.
+    try {
+      control.barrier(Stream(), "checkpoint clean-up");
+    } catch (const TransportError&) {
+    }
     throw;
   }
 }
