@@ -15,12 +15,32 @@ std::string join(const std::vector<Problem>& problems) {
   return text;
 }
 
+ExitCode exit_code_of(int error_number) {
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return ExitCode::kNoSpace;
+    // A path that cannot be what was meant, or that this user may not use.
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case ENAMETOOLONG:
+    case ELOOP:
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return ExitCode::kUsage;
+    default:
+      return ExitCode::kInternal;
+  }
+}
+
 }  // namespace
 
 SystemError SystemError::from_errno(std::string_view call, std::string_view path, int error_number) {
-  const bool no_space = error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG;
   return SystemError(fmt::format("{} {}", call, path), std::strerror(error_number),
-                     no_space ? ExitCode::kNoSpace : ExitCode::kInternal);
+                     exit_code_of(error_number));
 }
 
 std::string to_string(const Place& place) {

@@ -51,7 +51,8 @@ class SystemError : public Error {
   // `call` names what failed ("fsync", "MPI_Isend"), `text` is the library's own explanation.
   SystemError(std::string_view call, std::string_view text, ExitCode exit_code = ExitCode::kInternal)
       : Error(exit_code, fmt::format("{}: {}", call, text)) {}
-  // From errno; ENOSPC, EDQUOT and EFBIG become exit code 5.
+  // From errno. Exit code 5 for ENOSPC, EDQUOT and EFBIG; 2 for a path that does not exist or may not be
+  // used.
   static SystemError from_errno(std::string_view call, std::string_view path, int error_number);
 };
 

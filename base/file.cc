@@ -70,16 +70,26 @@ void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
 }
 
 AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
+  std::error_code ignored;
+  const fs::file_status target = fs::status(path, ignored);
+  if (fs::exists(target) && !fs::is_regular_file(target) && !fs::is_directory(target)) {
+    in_place_ = true;  // a device or a pipe, such as /dev/stdout: there is nothing to rename
+    temporary_ = path;
+    fd_ = FileDescriptor(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!fd_) throw SystemError::from_errno("open", path.string(), errno);
+    return;
+  }
+  if (fs::is_symlink(path, ignored)) path_ = fs::weakly_canonical(path, ignored);
   // Process id and counter: two writers of one name never share a temporary file.
   static std::atomic<unsigned> counter{0};
-  temporary_ = path;
+  temporary_ = path_;
   temporary_ += fmt::format(".{}.{}.tmp", ::getpid(), counter++);
   fd_ = FileDescriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!fd_) throw SystemError::from_errno("create", temporary_.string(), errno);
 }
 
 AtomicFile::~AtomicFile() {
-  if (!committed_) ::unlink(temporary_.c_str());
+  if (!committed_ && !in_place_) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
@@ -95,8 +105,11 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 
 void AtomicFile::commit() {
   TERROIR_CHECK(!committed_, "{} committed twice", path_.string());
-  if (::fsync(fd_.get()) != 0) throw SystemError::from_errno("fsync", temporary_.string(), errno);
+  if (!in_place_ && ::fsync(fd_.get()) != 0)
+    throw SystemError::from_errno("fsync", temporary_.string(), errno);
   if (::close(fd_.release()) != 0) throw SystemError::from_errno("close", temporary_.string(), errno);
+  committed_ = in_place_;
+  if (in_place_) return;
   if (::rename(temporary_.c_str(), path_.c_str()) != 0)
     throw SystemError::from_errno("rename", path_.string(), errno);
   committed_ = true;

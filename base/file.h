@@ -56,7 +56,7 @@ class AtomicFile {
   std::filesystem::path path_, temporary_;
   FileDescriptor fd_;
   std::uint64_t bytes_written_ = 0;
-  bool committed_ = false;
+  bool committed_ = false, in_place_ = false;
 };
 
 // AtomicFile in one call.

@@ -44,7 +44,8 @@ TEST(SystemError, FromErrnoTellsAFullDiskFromOtherFailures) {
   for (const int full : {ENOSPC, EDQUOT, EFBIG})
     EXPECT_EQ(SystemError::from_errno("write", "/x", full).exit_code(), ExitCode::kNoSpace);
   const SystemError denied = SystemError::from_errno("open", "/x/y", EACCES);
-  EXPECT_EQ(denied.exit_code(), ExitCode::kInternal);
+  EXPECT_EQ(denied.exit_code(), ExitCode::kUsage);
+  EXPECT_EQ(SystemError::from_errno("read", "/x", EIO).exit_code(), ExitCode::kInternal);
   EXPECT_STREQ(denied.what(), "open /x/y: Permission denied");
 }
 

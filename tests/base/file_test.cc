@@ -112,7 +112,7 @@ TEST_F(AtomicFileTest, MayBeWrittenByALibraryUnderItsTemporaryName) {
 }
 
 TEST_F(AtomicFileTest, CannotBeginInAMissingFolder) {
-  expect_error(ExitCode::kInternal, {"create", "missing/a", "No such file"},
+  expect_error(ExitCode::kUsage, {"create", "missing/a", "No such file"},
                [&] { AtomicFile(folder_ / "missing" / "a"); });
 }
 
@@ -137,7 +137,7 @@ TEST_F(FileTest, DirectoriesAreMadeWithTheirParents) {
   EXPECT_TRUE(fs::is_directory(folder_ / "x" / "y"));
   EXPECT_NO_THROW(terroir::create_directories(folder_ / "x" / "y"));
   put("file", "");
-  expect_error(ExitCode::kInternal, {"mkdir", "file/z"},
+  expect_error(ExitCode::kUsage, {"mkdir", "file/z"},
                [&] { terroir::create_directories(folder_ / "file" / "z"); });
 }
 
@@ -147,7 +147,7 @@ TEST_F(FileTest, RenameMovesAFolder) {
   rename_durably(folder_ / "from", folder_ / "to");
   EXPECT_EQ(read_file(folder_ / "to" / "a"), "text");
   EXPECT_EQ(names(), std::vector<std::string>{"to"});
-  expect_error(ExitCode::kInternal, {"rename", "No such file"},
+  expect_error(ExitCode::kUsage, {"rename", "No such file"},
                [&] { rename_durably(folder_ / "from", folder_ / "elsewhere"); });
 }
 
@@ -159,6 +159,26 @@ TEST_F(FileLockTest, RefusesASecondHolderUntilTheFirstIsGone) {
                  [&] { FileLock second(path); });
   }
   EXPECT_NO_THROW(FileLock{path});
+}
+
+TEST_F(FileTest, AtomicFileFollowsALinkAndKeepsIt) {
+  put("target", "old");
+  fs::create_symlink("target", folder_ / "link");
+  write_file_atomically(folder_ / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder_ / "link"));
+  EXPECT_EQ(read_file(folder_ / "target"), "new");
+  EXPECT_EQ(names(), (std::vector<std::string>{"link", "target"}));
+}
+
+TEST_F(FileTest, AtomicFileWritesIntoADeviceInsteadOfReplacingIt) {
+  fs::create_symlink("/dev/null", folder_ / "device");
+  write_file_atomically(folder_ / "device", "text");
+  EXPECT_TRUE(fs::is_character_file(folder_ / "device"));
+  EXPECT_EQ(names(), std::vector<std::string>{"device"});
+  fs::create_symlink("/dev/full", folder_ / "full");
+  expect_error(ExitCode::kNoSpace, {"write", "No space"},
+               [&] { write_file_atomically(folder_ / "full", "text"); });
+  EXPECT_TRUE(fs::is_character_file(folder_ / "full"));
 }
 
 }  // namespace

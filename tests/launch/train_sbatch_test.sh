@@ -17,7 +17,7 @@ stand_in() {
 # Ends with 75 when told to save, else with what the test says after what time.
 stand_in mpirun 'trap "exit 75" USR1; touch started; for i in $(seq "${RUN_TENTHS:-0}"); do sleep 0.1; done; exit "$END_WITH"'
 stand_in scontrol 'echo "$@" >> scontrol.log'
-stand_in terroir 'printf "run:\n  name: test\n  dir: runs\nother:\n  name: wrong\n"'
+stand_in terroir 'printf "run:\n  name: \"2024\"\n  dir: my runs\nother:\n  name: wrong\n"'
 export PATH=$folder:$PATH TERROIR=$folder/terroir SLURM_JOB_ID=17
 
 fail() { echo "FAILED: $*"; exit 1; }
@@ -39,7 +39,7 @@ END_WITH=75 expect 75 1
 
 # Three restarts are allowed as long as no newer checkpoint appears, and three more after one did.
 for checkpoint in step-00000100 step-00000200; do
-  mkdir -p "runs/test/checkpoints/$checkpoint"
+  mkdir -p "my runs/2024/checkpoints/$checkpoint"
   for _ in 1 2 3; do
     END_WITH=7 expect 7 1
   done

@@ -195,6 +195,10 @@ TEST_F(TrainingRun, RefusesAnotherModelTokenizerOrDataOnResume) {
   expect_error(ExitCode::kUsage, {"step-00000008", "other data"}, [&] {
     run(config("a", {"data.stages.0.sources.ko=0.1", "train.steps=9"}));
   });
+  const std::string recorded = read_file(root("a") / "config.resolved.yaml");
+  expect_error(ExitCode::kUsage, {"train.steps", "3 is less than the 8 steps"},
+               [&] { run(config("a", {"train.steps=3"})); });
+  EXPECT_EQ(read_file(root("a") / "config.resolved.yaml"), recorded);  // of the run, not of what was refused
   expect_error(ExitCode::kUsage, {"checkpoint.resume", "never"},
                [&] { run(config("a", {"checkpoint.resume=never"})); });
 }
@@ -213,6 +217,39 @@ TEST_F(TrainingRun, PassesOverADamagedCheckpoint) {
   run(config("a"));  // goes on from step 4
   EXPECT_EQ(losses("a"), before);
   EXPECT_EQ(read_checkpoint_meta(checkpoint("a", 8)).step, 8);
+}
+
+TEST_F(TrainingRun, DoesNotStartAnewOverCheckpointsThatCannotBeRead) {
+  run(config("a"));
+  for (const std::int64_t step : {4, 8})
+    fs::resize_file(checkpoint("a", step) / "rank-00000.safetensors", 100);
+  expect_error(ExitCode::kCheckpoint, {"no checkpoint here can be read", "step-00000004", "step-00000008"},
+               [&] { run(config("a")); });
+}
+
+TEST_F(TrainingRun, RefusesTheWeightsOfAnotherModel) {
+  run(config("first"));
+  const std::string from = "init_from=" + root("first").string();
+  expect_error(ExitCode::kCheckpoint, {"init_from", "model.tie_word_embeddings is true, here false"}, [&] {
+    run(config("b", {from, "model.tie_word_embeddings=false"}), 2);
+  });
+  expect_error(ExitCode::kCheckpoint, {"holds no complete checkpoint"},
+               [&] { run(config("b", {"init_from=" + root("none").string()}), 2); });
+  EXPECT_FALSE(fs::exists(root("b")));
+}
+
+// --dry-run says what the run itself would say.
+TEST_F(TrainingRun, ADryRunRefusesWhatTheRunRefuses) {
+  run(config("a"));
+  const auto dry_run = [&](const Config& config) {
+    return train(config, *local_world(), {.dry_run = true, .quiet = true});
+  };
+  EXPECT_EQ(dry_run(config("a")), ExitCode::kDone);
+  expect_error(ExitCode::kUsage, {"train.steps"}, [&] { dry_run(config("a", {"train.steps=3"})); });
+  expect_error(ExitCode::kUsage, {"never"}, [&] { dry_run(config("a", {"checkpoint.resume=never"})); });
+  expect_error(ExitCode::kCheckpoint, {"holds no complete checkpoint"},
+               [&] { dry_run(config("b", {"init_from=" + root("none").string()})); });
+  EXPECT_FALSE(fs::exists(root("b")));
 }
 
 TEST_F(TrainingRun, OneJobOwnsARunFolder) {

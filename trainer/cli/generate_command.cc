@@ -1,6 +1,7 @@
 // terroir generate
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -47,7 +48,8 @@ int run(const Arguments& arguments) {
   bool ended = false;
   std::span<const float> logits = model.append(prompt);
   while (static_cast<std::int64_t>(ids.size()) < arguments.max_new_tokens) {
-    const std::int32_t id = sampler.next(logits.first(static_cast<std::size_t>(tokenizer.vocab_size())));
+    const std::int32_t id = sampler.next(
+        logits.first(std::min<std::size_t>(logits.size(), static_cast<std::size_t>(tokenizer.vocab_size()))));
     ended = id == tokenizer.eos_id();
     if (ended) break;
     ids.push_back(id);

@@ -2,7 +2,9 @@
 // code.
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <new>
 
 #include "base/error.h"
@@ -50,7 +52,11 @@ int run(int argc, char** argv) {
                app.get_subcommands().empty() ? "" : " " + app.get_subcommands()[0]->get_name());
     return static_cast<int>(ExitCode::kUsage);
   }
-  return runner.run();
+  const int exit_code = runner.run();
+  // A full disk must not look like success.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    throw SystemError::from_errno("write", "standard output", errno);
+  return exit_code;
 }
 
 }  // namespace
@@ -64,6 +70,11 @@ int main(int argc, char** argv) {
   } catch (const terroir::Error& error) {
     fmt::print(stderr, "{}", terroir::error_report(error));
     return static_cast<int>(error.exit_code());
+  } catch (const std::filesystem::filesystem_error& error) {
+    const auto system =
+        terroir::SystemError::from_errno("access", error.path1().string(), error.code().value());
+    fmt::print(stderr, "{}", terroir::error_report(system));
+    return static_cast<int>(system.exit_code());
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "terroir: error: out of memory\n");
   } catch (const std::exception& error) {

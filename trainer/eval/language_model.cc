@@ -78,6 +78,17 @@ void LanguageModel::start(std::int64_t capacity) {
   lay_out();
 }
 
+// An imported tokenizer may have tokens that were added without rows for them in the model.
+void LanguageModel::check_tokens(std::span<const std::int32_t> tokens) const {
+  for (const std::int32_t token : tokens)
+    if (token < 0 || token >= config_.vocab_size)
+      throw UserError(
+          ExitCode::kCheckpoint, Place{},
+          fmt::format("token {} of the checkpoint's tokenizer is beyond the model's vocabulary of {}: "
+                      "the text cannot be read by this model",
+                      token, config_.vocab_size));
+}
+
 View LanguageModel::forward(std::span<const std::int32_t> tokens) {
   const auto count = static_cast<std::int64_t>(tokens.size());
   TERROIR_CHECK(count > 0 && length_ + count <= capacity_, "{} tokens after {} in a cache for {}", count,
@@ -132,6 +143,7 @@ View LanguageModel::forward(std::span<const std::int32_t> tokens) {
 }
 
 std::span<const float> LanguageModel::append(std::span<const std::int32_t> tokens) {
+  check_tokens(tokens);
   View normed;
   for (std::size_t begin = 0; begin < tokens.size(); begin += kPieceTokens)
     normed = forward(tokens.subspan(begin, std::min<std::size_t>(kPieceTokens, tokens.size() - begin)));
@@ -142,6 +154,7 @@ std::span<const float> LanguageModel::append(std::span<const std::int32_t> token
 }
 
 std::vector<float> LanguageModel::negative_log_likelihoods(std::span<const std::int32_t> tokens) {
+  check_tokens(tokens);
   if (tokens.size() < 2) return {};
   const std::size_t count = tokens.size() - 1;
   std::vector<float> losses(count);

@@ -38,6 +38,8 @@ class LanguageModel {
     std::filesystem::path path;
   };
   LanguageModel(const Resolved& checkpoint, int num_threads);
+  // UserError, exit 4, for a token that the model has no row for.
+  void check_tokens(std::span<const std::int32_t> tokens) const;
   // Runs the layers over tokens appended to the cache; returns the final norm's output [T, H].
   View forward(std::span<const std::int32_t> tokens);
 

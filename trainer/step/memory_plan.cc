@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 
+#include "base/hash.h"
 #include "trainer/step/engine.h"
 
 namespace terroir {
@@ -27,9 +29,22 @@ std::int64_t available_bytes() {
     if (word == "MemAvailable:" && info >> available) available *= 1024;
   std::int64_t limit = 0, used = 0;
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit &&
-      std::ifstream("/sys/fs/cgroup/memory.current") >> used)
+      std::ifstream("/sys/fs/cgroup/memory.current") >> used) {
+    // The page cache counts as used, but gives way.
+    std::ifstream stat("/sys/fs/cgroup/memory.stat");
+    std::int64_t bytes = 0;
+    for (std::string word; stat >> word >> bytes;)
+      if (word == "active_file" || word == "inactive_file") used -= bytes;
     available = std::min(available, limit - used);
+  }
   return available;
+}
+
+// The same for ranks that share a machine's memory, in containers too.
+std::int64_t machine_identity() {
+  std::string boot_id;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot_id;
+  return static_cast<std::int64_t>(xxh3_128(std::as_bytes(std::span(boot_id))).low);
 }
 
 }  // namespace
@@ -37,11 +52,17 @@ std::int64_t available_bytes() {
 MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
   MemoryPlan plan{.mine = Engine::plan(config, mesh, num_threads)};
   const int ranks = mesh.world().size();
-  std::vector<std::int64_t> all(static_cast<std::size_t>(ranks) * kNumKinds);
-  auto mine = by_kind(plan.mine);
+  constexpr int kColumns = kNumKinds + 1;
+  std::vector<std::int64_t> all(static_cast<std::size_t>(ranks) * kColumns);
+  const auto kinds = by_kind(plan.mine);
+  std::array<std::int64_t, kColumns> mine{};
+  std::copy(kinds.begin(), kinds.end(), mine.begin());
+  mine[kNumKinds] = machine_identity();
+  std::int64_t needed = 0;  // by the ranks of this machine
+  int ranks_here = 0;
   mesh.control()
-      .all_gather(View(mine.data(), DType::kI64, {1, kNumKinds}),
-                  View(all.data(), DType::kI64, {ranks, kNumKinds}), Stream(), "memory plan")
+      .all_gather(View(mine.data(), DType::kI64, {1, kColumns}),
+                  View(all.data(), DType::kI64, {ranks, kColumns}), Stream(), "memory plan")
       .wait();
   plan.table = fmt::format("{:>6}", "rank");
   for (const char* kind : kKinds) plan.table += fmt::format("{:>14}", kind);
@@ -50,13 +71,16 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
     plan.table += fmt::format("{:>6}", rank);
     std::int64_t total = 0;
     for (int kind = 0; kind < kNumKinds; ++kind) {
-      const std::int64_t bytes = all[static_cast<std::size_t>(rank * kNumKinds + kind)];
+      const std::int64_t bytes = all[static_cast<std::size_t>(rank * kColumns + kind)];
       plan.table += fmt::format("{:>14.1f}", mib(bytes));
       total += bytes;
     }
     plan.table += fmt::format("{:>14.1f}\n", mib(total));
+    if (all[static_cast<std::size_t>(rank * kColumns + kNumKinds)] != mine[kNumKinds]) continue;
+    needed += total;
+    ++ranks_here;
   }
-  const std::int64_t needed = plan.mine.total() * mesh.world().local_size(), available = available_bytes();
+  const std::int64_t available = available_bytes();
   if (needed > available) {
     int largest = 0;
     for (int kind = 1; kind < kNumKinds; ++kind)
@@ -64,9 +88,9 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
     throw UserError(
         ExitCode::kUsage, Place{},
         fmt::format("the run does not fit: {} ranks on this machine need {:.0f} MiB, {:.0f} MiB are "
-                    "available; the largest part is {} with {:.0f} MiB a rank. Use more machines or "
+                    "available; the largest part of a rank is {} with {:.0f} MiB. Use more machines or "
                     "parallel ranks, a smaller train.micro_batch_size, or train.recompute=full",
-                    mesh.world().local_size(), mib(needed), mib(available), kKinds[largest],
+                    ranks_here, mib(needed), mib(available), kKinds[largest],
                     mib(mine[static_cast<std::size_t>(largest)])));
   }
   return plan;

@@ -13,42 +13,61 @@ fs::path RunFolder::log(int rank) const { return root / "log" / fmt::format("ran
 
 RunFolder run_folder(const Config& config) { return {fs::path(config.run.dir) / config.run.name}; }
 
-std::optional<FileLock> open_run_folder(const RunFolder& folder, const Config& config,
-                                        const OrderedJson& environment, int rank) {
-  if (rank != 0) return std::nullopt;
-  const bool used = fs::exists(folder.root / "metrics.jsonl") || fs::exists(folder.checkpoints());
-  if (used && config.checkpoint.resume == "never")
+namespace {
+
+fs::path newest_or_refuse(const RunFolder& folder, Logger& log) {
+  std::string reasons;
+  const auto newest =
+      newest_valid_checkpoint(folder.checkpoints(), [&](const fs::path& path, const std::string& why) {
+        log.warn("{} is passed over: {}", path.string(), why);
+        reasons += fmt::format("; {}: {}", path.filename().string(), why);
+      });
+  if (!newest && !reasons.empty())
+    throw UserError(
+        ExitCode::kCheckpoint, Place{folder.checkpoints().string()},
+        "no checkpoint here can be read: mend or remove them, or choose another run.name" + reasons);
+  return newest.value_or(fs::path());
+}
+
+// Rank 0's text, on all ranks.
+std::string broadcast_text(std::string text, Communicator& control) {
+  auto size = static_cast<std::int64_t>(text.size());
+  control.broadcast(View(&size, DType::kI64, {1}), 0, Stream(), "start point").wait();
+  text.resize(static_cast<std::size_t>(size));
+  if (size > 0) control.broadcast(View(text.data(), DType::kU8, {size}), 0, Stream(), "start point").wait();
+  return text;
+}
+
+}  // namespace
+
+StartPoint find_start_point(const RunFolder& folder, const Config& config, Communicator& control,
+                            Logger& log) {
+  const bool leader = control.rank() == 0;
+  fs::path resume, init_from;
+  if (config.checkpoint.resume == "never" && leader && fs::exists(folder.root) && !fs::is_empty(folder.root))
     throw UserError(ExitCode::kUsage, Place{folder.root.string(), 0, 0, "checkpoint.resume"},
-                    "never: this folder already holds a run; choose another run.name, or resume with auto");
+                    "never: this folder is not empty; choose another run.name, or resume with auto");
+  if (config.checkpoint.resume == "auto" && leader) resume = newest_or_refuse(folder, log);
+  resume = broadcast_text(resume.string(), control);
+  if (!resume.empty()) return {.resume = resume, .init_from = {}};
+  if (config.init_from.empty()) return {};
+  if (leader) init_from = resolve_checkpoint(config.init_from);
+  return {.resume = {}, .init_from = broadcast_text(init_from.string(), control)};
+}
+
+std::optional<FileLock> open_run_folder(const RunFolder& folder, int rank) {
+  if (rank != 0) return std::nullopt;
   terroir::create_directories(folder.root / "log");
   terroir::create_directories(folder.checkpoints());
   std::optional<FileLock> lock(std::in_place, folder.root / ".lock");
-  write_file_atomically(folder.root / "config.resolved.yaml", to_yaml(config));
-  write_file_atomically(folder.root / "environment.json", environment.dump(2) + "\n");
   std::error_code ignored;
   fs::remove(folder.root / "STOP", ignored);  // of an earlier run
   return lock;
 }
 
-std::optional<fs::path> find_resume_point(const RunFolder& folder, const Config& config,
-                                          Communicator& control, Logger& log) {
-  if (config.checkpoint.resume != "auto") return std::nullopt;
-  std::string name(64, '\0');
-  if (control.rank() == 0) {
-    const auto newest =
-        newest_valid_checkpoint(folder.checkpoints(), [&](const fs::path& path, const std::string& why) {
-          log.warn("{} is passed over: {}", path.string(), why);
-        });
-    if (newest)
-      std::copy_n(newest->filename().string().begin(), newest->filename().string().size(), name.begin());
-  }
-  control
-      .broadcast(View(name.data(), DType::kU8, {static_cast<std::int64_t>(name.size())}), 0, Stream(),
-                 "resume point")
-      .wait();
-  name.resize(name.find('\0'));
-  if (name.empty()) return std::nullopt;
-  return folder.checkpoints() / name;
+void write_run_description(const RunFolder& folder, const Config& config, const OrderedJson& environment) {
+  write_file_atomically(folder.root / "config.resolved.yaml", to_yaml(config));
+  write_file_atomically(folder.root / "environment.json", environment.dump(2) + "\n");
 }
 
 void require_equal_on_all_ranks(const std::string& value, const char* what, Communicator& control) {

@@ -19,15 +19,20 @@ struct RunFolder {
 };
 RunFolder run_folder(const Config& config);
 
-// Rank 0 creates the folder, locks it for this job and writes config.resolved.yaml and environment.json; the
-// lock is held while the result lives. With checkpoint.resume = never a folder that has been used is refused.
-std::optional<FileLock> open_run_folder(const RunFolder& folder, const Config& config,
-                                        const OrderedJson& environment, int rank);
+// What a run starts from: one of both, or nothing. As rank 0 finds it, so that ranks cannot disagree.
+struct StartPoint {
+  std::optional<std::filesystem::path> resume;     // the newest valid checkpoint of the run itself
+  std::optional<std::filesystem::path> init_from;  // the step folder to take weights from
+};
+// Writes nothing. UserError: checkpoint.resume is never and the folder is not empty (exit 2), there are
+// checkpoints but none is valid, or init_from has none (exit 4). Collective over `control`.
+StartPoint find_start_point(const RunFolder& folder, const Config& config, Communicator& control,
+                            Logger& log);
 
-// The checkpoint to go on from (none: start anew), found by rank 0 and told to all, so that ranks cannot
-// disagree. Collective over `control`.
-std::optional<std::filesystem::path> find_resume_point(const RunFolder& folder, const Config& config,
-                                                       Communicator& control, Logger& log);
+// Rank 0 creates the folder and locks it for this job; the lock is held while the result lives.
+std::optional<FileLock> open_run_folder(const RunFolder& folder, int rank);
+// Rank 0: config.resolved.yaml and environment.json, once nothing can refuse the run any more.
+void write_run_description(const RunFolder& folder, const Config& config, const OrderedJson& environment);
 
 // Throws UserError (exit 2) when `value` differs between ranks: they did not read the same file. Collective.
 void require_equal_on_all_ranks(const std::string& value, const char* what, Communicator& control);

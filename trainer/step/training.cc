@@ -91,8 +91,10 @@ class Training {
 
  private:
   void start();
+  StartPoint find_start(Logger& log);
+  void check_resume(const fs::path& checkpoint) const;
+  void check_weights(const fs::path& checkpoint, Logger& log) const;
   void resume(const fs::path& checkpoint);
-  void load_initial_weights();
   ExitCode steps();
   void record_step(const StepResult& result, double step_s, double data_wait_s);
   void validate();
@@ -134,6 +136,7 @@ ExitCode Training::run() {
   if (options_.dry_run) {
     Logger log(rank_, {}, options_.quiet);
     describe(log);
+    find_start(log);
     log.info("dry run: configuration, data and layout are good; nothing was written");
     return ExitCode::kDone;
   }
@@ -142,20 +145,27 @@ ExitCode Training::run() {
 }
 
 void Training::start() {
-  lock_ = open_run_folder(folder_, config_, describe_environment(mesh_, threads_), rank_);
+  {
+    Logger silent(rank_, {}, true);
+    find_start(silent);  // refused before anything is written
+  }
+  lock_ = open_run_folder(folder_, rank_);
   mesh_.control().barrier(ctx_.stream, "run folder");
   log_.emplace(rank_, folder_.log(rank_), options_.quiet);
   describe(*log_);
   ctx_.num_threads = threads_;
   engine_.emplace(config_, mesh_, ctx_, tokenizer_.token_bytes(), corpus_.num_sources());
-  if (const auto checkpoint = find_resume_point(folder_, config_, mesh_.control(), *log_)) {
-    resume(*checkpoint);
-  } else if (!config_.init_from.empty()) {
-    load_initial_weights();
+  const StartPoint start = find_start(*log_);  // again, now that no other job can save here
+  if (start.resume) {
+    resume(*start.resume);
+  } else if (start.init_from) {
+    load_checkpoint(*start.init_from, engine_->slices(false, false));
+    log_->info("weights from {}", start.init_from->string());
   } else {
     engine_->initialize();
   }
   engine_->synchronize();
+  if (rank_ == 0) write_run_description(folder_, config_, describe_environment(mesh_, threads_));
   validation_.emplace(corpus_, config_.eval.max_samples, config_.train.micro_batch_size,
                       mesh_.coordinate(Axis::kData), mesh_.size(Axis::kData));
   peak_flops_ = measure_peak_flops(ctx_, mesh_.control());
@@ -164,7 +174,14 @@ void Training::start() {
   log_->debug("matrix multiplication peak of all ranks: {:.1f} GFLOP/s", peak_flops_ / 1e9);
 }
 
-void Training::resume(const fs::path& checkpoint) {
+StartPoint Training::find_start(Logger& log) {
+  StartPoint start = find_start_point(folder_, config_, mesh_.control(), log);
+  if (start.resume) check_resume(*start.resume);
+  if (start.init_from) check_weights(*start.init_from, log);
+  return start;
+}
+
+void Training::check_resume(const fs::path& checkpoint) const {
   const CheckpointMeta meta = read_checkpoint_meta(checkpoint);
   const auto refuse = [&](const char* what) {
     throw UserError(
@@ -176,20 +193,52 @@ void Training::resume(const fs::path& checkpoint) {
   if (!(meta.model == config_.model)) refuse("another model");
   if (meta.tokenizer_sha256 != tokenizer_.sha256()) refuse("another tokenizer");
   if (meta.plan_hash != corpus_.plan_hash().hex()) refuse("other data, or another order of it,");
+  if (meta.step > config_.train.steps)
+    throw UserError(
+        ExitCode::kUsage, Place{.key = "train.steps"},
+        fmt::format("{} is less than the {} steps that {} has taken already: give more, or choose "
+                    "another run.name",
+                    config_.train.steps, meta.step, checkpoint.string()));
+}
+
+void Training::check_weights(const fs::path& checkpoint, Logger& log) const {
+  const CheckpointMeta meta = read_checkpoint_meta(checkpoint);
+  const auto refuse = [&](const std::string& what) {
+    throw UserError(ExitCode::kCheckpoint, Place{checkpoint.string(), 0, 0, "init_from"}, what);
+  };
+  if (!meta.tokenizer_sha256.empty() && meta.tokenizer_sha256 != tokenizer_.sha256())
+    refuse("was trained with another tokenizer: use the tokenizer.json inside it");
+  // What makes weights of one model useless in another; and what a person may change, knowing it.
+  const ModelConfig &theirs = meta.model, &ours = config_.model;
+  std::string differences;
+  const auto compare = [&](const char* key, const auto& a, const auto& b) {
+    if (a != b)
+      differences += fmt::format("{}model.{} is {}, here {}", differences.empty() ? "" : "; ", key, a, b);
+  };
+  compare("model_type", theirs.model_type, ours.model_type);
+  compare("vocab_size", theirs.vocab_size, ours.vocab_size);
+  compare("hidden_size", theirs.hidden_size, ours.hidden_size);
+  compare("intermediate_size", theirs.intermediate_size, ours.intermediate_size);
+  compare("num_hidden_layers", theirs.num_hidden_layers, ours.num_hidden_layers);
+  compare("num_attention_heads", theirs.num_attention_heads, ours.num_attention_heads);
+  compare("num_key_value_heads", theirs.num_key_value_heads, ours.num_key_value_heads);
+  compare("head_dim", theirs.head_dim, ours.head_dim);
+  compare("tie_word_embeddings", theirs.tie_word_embeddings, ours.tie_word_embeddings);
+  if (!differences.empty()) refuse("holds another model: " + differences);
+  compare("rope_theta", theirs.rope_theta, ours.rope_theta);
+  compare("rope_scaling.rope_type", theirs.rope_scaling.rope_type, ours.rope_scaling.rope_type);
+  compare("rope_scaling.factor", theirs.rope_scaling.factor, ours.rope_scaling.factor);
+  compare("rms_norm_eps", theirs.rms_norm_eps, ours.rms_norm_eps);
+  if (!differences.empty())
+    log.warn("the weights of {} were trained otherwise: {}", checkpoint.string(), differences);
+}
+
+void Training::resume(const fs::path& checkpoint) {
+  const CheckpointMeta meta = read_checkpoint_meta(checkpoint);
   load_checkpoint(checkpoint, engine_->slices(false, true));
   done_ = saved_step_ = meta.step;
   next_sample_ = meta.next_sample;
   log_->info("going on from {}", checkpoint.string());
-}
-
-void Training::load_initial_weights() {
-  const fs::path checkpoint = resolve_checkpoint(config_.init_from);
-  const CheckpointMeta meta = read_checkpoint_meta(checkpoint);
-  if (!meta.tokenizer_sha256.empty() && meta.tokenizer_sha256 != tokenizer_.sha256())
-    throw UserError(ExitCode::kCheckpoint, Place{checkpoint.string(), 0, 0, "init_from"},
-                    "was trained with another tokenizer: use the tokenizer.json inside it");
-  load_checkpoint(checkpoint, engine_->slices(false, false));
-  log_->info("weights from {}", checkpoint.string());
 }
 
 ExitCode Training::steps() {
