@@ -79,7 +79,8 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
     if (!fd_) throw SystemError::from_errno("open", path.string(), errno);
     return;
   }
-  if (fs::is_symlink(path, ignored)) path_ = fs::weakly_canonical(path, ignored);
+  if (fs::is_symlink(path, ignored))
+    if (fs::path real = fs::weakly_canonical(path, ignored); !ignored) path_ = std::move(real);
   // Process id and counter: two writers of one name never share a temporary file.
   static std::atomic<unsigned> counter{0};
   temporary_ = path_;

@@ -35,6 +35,7 @@ class InputFile {
 };
 
 // Writes `path` under a temporary name beside it; commit() = fsync, close, rename, fsync of the folder.
+// A link is followed; a device or pipe (/dev/stdout) is written in place, as there is nothing to rename.
 // Without commit() the destructor removes the temporary file and `path` is as it was. Every failed call
 // throws SystemError (exit 5 when the disk is full); after a failure the file must be given up, never
 // retried.

@@ -201,6 +201,7 @@ TEST_F(TrainingRun, RefusesAnotherModelTokenizerOrDataOnResume) {
   EXPECT_EQ(read_file(root("a") / "config.resolved.yaml"), recorded);  // of the run, not of what was refused
   expect_error(ExitCode::kUsage, {"checkpoint.resume", "never"},
                [&] { run(config("a", {"checkpoint.resume=never"})); });
+  EXPECT_EQ(run(config("fresh", {"checkpoint.resume=never"}), 2), ExitCode::kDone);
 }
 
 TEST_F(TrainingRun, RefusesWhatTheRanksDoNotFit) {

@@ -33,7 +33,8 @@ std::vector<ConfigKey> make_keys() {
        .required = true},
       {.path = "init_from",
        .field = TERROIR_FIELD(init_from),
-       .meaning = "Checkpoint or run folder whose weights a new run starts from; null: fresh weights.",
+       .meaning = "Checkpoint or run folder of the same model whose weights a new run starts from; null: "
+                  "fresh weights.",
        .nullable = true},
 
       {.path = "run.name",

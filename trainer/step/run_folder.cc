@@ -15,11 +15,11 @@ RunFolder run_folder(const Config& config) { return {fs::path(config.run.dir) / 
 
 namespace {
 
-fs::path newest_or_refuse(const RunFolder& folder, Logger& log) {
+fs::path newest_or_refuse(const RunFolder& folder, Logger* log) {
   std::string reasons;
   const auto newest =
       newest_valid_checkpoint(folder.checkpoints(), [&](const fs::path& path, const std::string& why) {
-        log.warn("{} is passed over: {}", path.string(), why);
+        if (log != nullptr) log->warn("{} is passed over: {}", path.string(), why);
         reasons += fmt::format("; {}: {}", path.filename().string(), why);
       });
   if (!newest && !reasons.empty())
@@ -40,13 +40,17 @@ std::string broadcast_text(std::string text, Communicator& control) {
 
 }  // namespace
 
-StartPoint find_start_point(const RunFolder& folder, const Config& config, Communicator& control,
-                            Logger& log) {
-  const bool leader = control.rank() == 0;
-  fs::path resume, init_from;
-  if (config.checkpoint.resume == "never" && leader && fs::exists(folder.root) && !fs::is_empty(folder.root))
+void refuse_used_folder(const RunFolder& folder, const Config& config, int rank) {
+  if (rank != 0 || config.checkpoint.resume != "never") return;
+  if (fs::exists(folder.root) && !fs::is_empty(folder.root))
     throw UserError(ExitCode::kUsage, Place{folder.root.string(), 0, 0, "checkpoint.resume"},
                     "never: this folder is not empty; choose another run.name, or resume with auto");
+}
+
+StartPoint find_start_point(const RunFolder& folder, const Config& config, Communicator& control,
+                            Logger* log) {
+  const bool leader = control.rank() == 0;
+  fs::path resume, init_from;
   if (config.checkpoint.resume == "auto" && leader) resume = newest_or_refuse(folder, log);
   resume = broadcast_text(resume.string(), control);
   if (!resume.empty()) return {.resume = resume, .init_from = {}};

@@ -19,15 +19,19 @@ struct RunFolder {
 };
 RunFolder run_folder(const Config& config);
 
+// Before open_run_folder: throws UserError (exit 2), on rank 0, where checkpoint.resume is never and the
+// folder is not empty.
+void refuse_used_folder(const RunFolder& folder, const Config& config, int rank);
+
 // What a run starts from: one of both, or nothing. As rank 0 finds it, so that ranks cannot disagree.
 struct StartPoint {
   std::optional<std::filesystem::path> resume;     // the newest valid checkpoint of the run itself
   std::optional<std::filesystem::path> init_from;  // the step folder to take weights from
 };
-// Writes nothing. UserError: checkpoint.resume is never and the folder is not empty (exit 2), there are
-// checkpoints but none is valid, or init_from has none (exit 4). Collective over `control`.
+// Writes nothing. UserError, exit 4: there are checkpoints but none is valid, or init_from has none.
+// `log` (none: silently) hears of checkpoints passed over. Collective over `control`.
 StartPoint find_start_point(const RunFolder& folder, const Config& config, Communicator& control,
-                            Logger& log);
+                            Logger* log);
 
 // Rank 0 creates the folder and locks it for this job; the lock is held while the result lives.
 std::optional<FileLock> open_run_folder(const RunFolder& folder, int rank);

@@ -91,9 +91,9 @@ class Training {
 
  private:
   void start();
-  StartPoint find_start(Logger& log);
+  StartPoint find_start(Logger* log);
   void check_resume(const fs::path& checkpoint) const;
-  void check_weights(const fs::path& checkpoint, Logger& log) const;
+  void check_weights(const fs::path& checkpoint, Logger* log) const;
   void resume(const fs::path& checkpoint);
   ExitCode steps();
   void record_step(const StepResult& result, double step_s, double data_wait_s);
@@ -133,10 +133,11 @@ void Training::describe(Logger& log) const {
 }
 
 ExitCode Training::run() {
+  refuse_used_folder(folder_, config_, rank_);
   if (options_.dry_run) {
     Logger log(rank_, {}, options_.quiet);
     describe(log);
-    find_start(log);
+    find_start(&log);
     log.info("dry run: configuration, data and layout are good; nothing was written");
     return ExitCode::kDone;
   }
@@ -145,17 +146,14 @@ ExitCode Training::run() {
 }
 
 void Training::start() {
-  {
-    Logger silent(rank_, {}, true);
-    find_start(silent);  // refused before anything is written
-  }
+  find_start(nullptr);  // refused before anything is written
   lock_ = open_run_folder(folder_, rank_);
   mesh_.control().barrier(ctx_.stream, "run folder");
   log_.emplace(rank_, folder_.log(rank_), options_.quiet);
   describe(*log_);
   ctx_.num_threads = threads_;
   engine_.emplace(config_, mesh_, ctx_, tokenizer_.token_bytes(), corpus_.num_sources());
-  const StartPoint start = find_start(*log_);  // again, now that no other job can save here
+  const StartPoint start = find_start(&*log_);  // again, now that no other job can save here
   if (start.resume) {
     resume(*start.resume);
   } else if (start.init_from) {
@@ -174,7 +172,7 @@ void Training::start() {
   log_->debug("matrix multiplication peak of all ranks: {:.1f} GFLOP/s", peak_flops_ / 1e9);
 }
 
-StartPoint Training::find_start(Logger& log) {
+StartPoint Training::find_start(Logger* log) {
   StartPoint start = find_start_point(folder_, config_, mesh_.control(), log);
   if (start.resume) check_resume(*start.resume);
   if (start.init_from) check_weights(*start.init_from, log);
@@ -201,7 +199,7 @@ void Training::check_resume(const fs::path& checkpoint) const {
                     config_.train.steps, meta.step, checkpoint.string()));
 }
 
-void Training::check_weights(const fs::path& checkpoint, Logger& log) const {
+void Training::check_weights(const fs::path& checkpoint, Logger* log) const {
   const CheckpointMeta meta = read_checkpoint_meta(checkpoint);
   const auto refuse = [&](const std::string& what) {
     throw UserError(ExitCode::kCheckpoint, Place{checkpoint.string(), 0, 0, "init_from"}, what);
@@ -229,8 +227,8 @@ void Training::check_weights(const fs::path& checkpoint, Logger& log) const {
   compare("rope_scaling.rope_type", theirs.rope_scaling.rope_type, ours.rope_scaling.rope_type);
   compare("rope_scaling.factor", theirs.rope_scaling.factor, ours.rope_scaling.factor);
   compare("rms_norm_eps", theirs.rms_norm_eps, ours.rms_norm_eps);
-  if (!differences.empty())
-    log.warn("the weights of {} were trained otherwise: {}", checkpoint.string(), differences);
+  if (log != nullptr && !differences.empty())
+    log->warn("the weights of {} were trained otherwise: {}", checkpoint.string(), differences);
 }
 
 void Training::resume(const fs::path& checkpoint) {
