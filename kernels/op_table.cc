@@ -1,6 +1,5 @@
 #include "kernels/op_table.h"
 
-#include "base/error.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/attention/attention.h"
 #include "kernels/embedding/embedding.h"
@@ -10,6 +9,7 @@
 #include "kernels/rope/rope.h"
 #include "kernels/squared_norm/squared_norm.h"
 #include "kernels/swiglu/swiglu.h"
+#include "kernels/tensor/cuda_module.h"
 #include "kernels/tensor/elementwise.h"
 
 namespace terroir {
@@ -40,9 +40,7 @@ constexpr OpTable kCpuOps = {
 }  // namespace
 
 const OpTable& op_table(Device device) {
-  if (device.kind == DeviceKind::kCuda)
-    throw SystemError("op_table", fmt::format("device cuda:{}: the CUDA module is not loaded", device.index));
-  return kCpuOps;
+  return device.kind == DeviceKind::kCuda ? *cuda_module().ops : kCpuOps;
 }
 
 }  // namespace terroir

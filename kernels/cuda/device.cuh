@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "device_world.h"  // kernels/cuda/nvcc/ or that of the tests
+#include <device_world.h>  // kernels/cuda/nvcc/ or that of the tests
 #include "kernels/cuda/cuda_error.h"
 #include "kernels/tensor/op_context.h"
 

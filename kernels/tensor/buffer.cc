@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <utility>
+
+#include "kernels/tensor/device.h"
 
 namespace terroir {
 namespace {
@@ -15,20 +16,36 @@ std::int64_t align_up(std::int64_t bytes) { return (bytes + kAlignment - 1) / kA
 
 Buffer::Buffer(std::int64_t bytes, Device device) : bytes_(align_up(bytes)), device_(device) {
   TERROIR_CHECK(bytes >= 0, "a buffer of {} bytes", bytes);
-  TERROIR_CHECK(device.kind == DeviceKind::kCpu, "device memory comes from the CUDA module");
-  if (bytes_ == 0) return;
-  data_ = ::operator new (static_cast<std::size_t>(bytes_), std::align_val_t{kAlignment});
-  std::memset(data_, 0, static_cast<std::size_t>(bytes_));
+  if (bytes_ > 0) data_ = device_runtime(device_).allocate(device_.index, bytes_);
 }
-Buffer::~Buffer() { ::operator delete (data_, std::align_val_t{kAlignment}); }
+Buffer Buffer::pinned(std::int64_t bytes, Device device) {
+  TERROIR_CHECK(bytes >= 0, "a buffer of {} bytes", bytes);
+  Buffer buffer;
+  buffer.pinned_by_ = &device_runtime(device);
+  buffer.bytes_ = align_up(bytes);
+  if (buffer.bytes_ == 0) return buffer;
+  buffer.data_ = buffer.pinned_by_->allocate_pinned(buffer.bytes_);
+  std::memset(buffer.data_, 0, static_cast<std::size_t>(buffer.bytes_));
+  return buffer;
+}
+void Buffer::release() noexcept {
+  if (data_ == nullptr) return;
+  if (pinned_by_ != nullptr)
+    pinned_by_->free_pinned(data_);
+  else
+    device_runtime(device_).free(device_.index, data_);
+}
+Buffer::~Buffer() { release(); }
 Buffer::Buffer(Buffer&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       bytes_(std::exchange(other.bytes_, 0)),
-      device_(other.device_) {}
+      device_(other.device_),
+      pinned_by_(other.pinned_by_) {}
 Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   std::swap(device_, other.device_);
+  std::swap(pinned_by_, other.pinned_by_);
   return *this;
 }
 

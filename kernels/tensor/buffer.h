@@ -9,11 +9,16 @@
 
 namespace terroir {
 
-// One block of device memory, 256-byte aligned, zero-filled on creation. Move-only.
+class DeviceRuntime;
+
+// One block of memory of a device, 256-byte aligned, zero-filled on creation. Move-only.
 class Buffer {
  public:
   Buffer() = default;
   Buffer(std::int64_t bytes, Device device = {});
+  // Host memory which transfer() to and from `device` reads and writes while the host goes on (page-locked);
+  // zero.
+  static Buffer pinned(std::int64_t bytes, Device device);
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
@@ -25,9 +30,11 @@ class Buffer {
   View view(DType dtype, std::initializer_list<std::int64_t> shape, std::int64_t offset_bytes = 0) const;
 
  private:
+  void release() noexcept;
   void* data_ = nullptr;
   std::int64_t bytes_ = 0;
-  Device device_;
+  Device device_;                       // whose memory it is
+  DeviceRuntime* pinned_by_ = nullptr;  // of host memory that is page-locked
 };
 
 // Hands out 256-byte aligned views one after another. In planning mode (the default state) it has no memory:

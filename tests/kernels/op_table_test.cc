@@ -13,7 +13,7 @@ TEST(OpTable, SaysThatTheCudaModuleIsNotLoaded) {
     op_table(Device{DeviceKind::kCuda, 1});
     FAIL() << "a CUDA table without a CUDA module";
   } catch (const SystemError& error) {
-    EXPECT_STREQ(error.what(), "op_table: device cuda:1: the CUDA module is not loaded");
+    EXPECT_STREQ(error.what(), "CUDA module: not loaded: nothing on this run's way asked for device cuda");
   }
 }
 
