@@ -4,10 +4,12 @@
 #include "kernels/attention/attention.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
+#include "kernels/loss_sums/loss_sums.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/squared_norm/squared_norm.h"
+#include "kernels/step_scalars/step_scalars.h"
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/tensor/cuda_module.h"
 #include "kernels/tensor/elementwise.h"
@@ -26,6 +28,7 @@ constexpr OpTable kCpuOps = {
     .attention_backward = cpu::attention_backward,
     .attention_merge = cpu::attention_merge,
     .linear_cross_entropy = cpu::linear_cross_entropy,
+    .merge_vocab_statistics = cpu::merge_vocab_statistics,
     .embedding_forward = cpu::embedding_forward,
     .embedding_backward = cpu::embedding_backward,
     .rms_norm_forward = cpu::rms_norm_forward,
@@ -35,6 +38,8 @@ constexpr OpTable kCpuOps = {
     .swiglu_backward = cpu::swiglu_backward,
     .adamw = cpu::adamw,
     .squared_norm = cpu::squared_norm,
+    .loss_sums = cpu::loss_sums,
+    .step_scalars = cpu::step_scalars,
 };
 
 }  // namespace

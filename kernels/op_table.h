@@ -20,12 +20,15 @@ struct EmbeddingBackwardArgs;
 struct EmbeddingForwardArgs;
 struct FillArgs;
 struct LinearCrossEntropyArgs;
+struct LossSumsArgs;
 struct MatmulArgs;
+struct MergeVocabStatisticsArgs;
 struct RmsNormBackwardArgs;
 struct RmsNormForwardArgs;
 struct RopeArgs;
 struct ScaleArgs;
 struct SquaredNormArgs;
+struct StepScalarsArgs;
 struct SwigluBackwardArgs;
 struct SwigluForwardArgs;
 
@@ -43,6 +46,7 @@ struct OpTable {
   OpFunction<AttentionBackwardArgs> attention_backward;
   OpFunction<AttentionMergeArgs> attention_merge;
   OpFunction<LinearCrossEntropyArgs> linear_cross_entropy;
+  OpFunction<MergeVocabStatisticsArgs> merge_vocab_statistics;
   OpFunction<EmbeddingForwardArgs> embedding_forward;
   OpFunction<EmbeddingBackwardArgs> embedding_backward;
   OpFunction<RmsNormForwardArgs> rms_norm_forward;
@@ -52,6 +56,8 @@ struct OpTable {
   OpFunction<SwigluBackwardArgs> swiglu_backward;
   OpFunction<AdamWArgs> adamw;
   OpFunction<SquaredNormArgs> squared_norm;
+  OpFunction<LossSumsArgs> loss_sums;
+  OpFunction<StepScalarsArgs> step_scalars;
 };
 
 // The backend of `device`. Throws SystemError if it is a CUDA device and no CUDA module is loaded.

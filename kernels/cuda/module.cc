@@ -5,11 +5,13 @@
 #include "kernels/cuda/runtime.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
+#include "kernels/loss_sums/loss_sums.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/op_table.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/squared_norm/squared_norm.h"
+#include "kernels/step_scalars/step_scalars.h"
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/tensor/cuda_module.h"
 #include "kernels/tensor/elementwise.h"
@@ -28,6 +30,7 @@ constexpr OpTable kCudaOps = {
     .attention_backward = cuda::attention_backward,
     .attention_merge = cuda::attention_merge,
     .linear_cross_entropy = cuda::linear_cross_entropy,
+    .merge_vocab_statistics = cuda::merge_vocab_statistics,
     .embedding_forward = cuda::embedding_forward,
     .embedding_backward = cuda::embedding_backward,
     .rms_norm_forward = cuda::rms_norm_forward,
@@ -37,6 +40,8 @@ constexpr OpTable kCudaOps = {
     .swiglu_backward = cuda::swiglu_backward,
     .adamw = cuda::adamw,
     .squared_norm = cuda::squared_norm,
+    .loss_sums = cuda::loss_sums,
+    .step_scalars = cuda::step_scalars,
 };
 
 }  // namespace

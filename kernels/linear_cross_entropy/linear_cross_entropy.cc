@@ -29,26 +29,12 @@ void linear_cross_entropy(OpContext& ctx, const LinearCrossEntropyArgs& args) {
   op_table(ctx.stream.device()).linear_cross_entropy(ctx, args);
 }
 
-void merge_vocab_statistics(const ConstView& gathered, const View& merged) {
-  const std::int64_t num_ranks = gathered.size(0), count = merged.size(1);
-  TERROIR_CHECK(gathered.rank() == 3 && gathered.size(1) == 3 && gathered.size(2) == count &&
-                    merged.rank() == 2 && merged.size(0) == 3 && gathered.is_contiguous() &&
-                    merged.is_contiguous(),
-                "statistics {} of all ranks into {}", gathered.describe(), merged.describe());
-  const float* all = gathered.data<float>();
-  float* out = merged.data<float>();
-  for (std::int64_t i = 0; i < count; ++i) {
-    float max = -INFINITY, target = -INFINITY, sum = 0;
-    for (std::int64_t rank = 0; rank < num_ranks; ++rank) {
-      max = std::max(max, all[(rank * 3 + 0) * count + i]);
-      target = std::max(target, all[(rank * 3 + 2) * count + i]);
-    }
-    for (std::int64_t rank = 0; rank < num_ranks; ++rank)
-      sum += all[(rank * 3 + 1) * count + i] * std::exp(all[(rank * 3 + 0) * count + i] - max);
-    out[i] = max;
-    out[count + i] = sum;
-    out[2 * count + i] = target;
-  }
+void merge_vocab_statistics(OpContext& ctx, const ConstView& gathered, const View& merged) {
+  const ArgumentCheck check("merge_vocab_statistics", ctx);
+  check.tensor("merged", merged, DType::kF32, {3, kAnySize});
+  check.tensor("gathered", gathered, DType::kF32, {kAnySize, 3, merged.size(1)});
+  check.require(gathered.is_contiguous() && merged.is_contiguous(), "statistics must be contiguous");
+  op_table(ctx.stream.device()).merge_vocab_statistics(ctx, {gathered, merged});
 }
 
 }  // namespace terroir

@@ -51,11 +51,16 @@ std::int64_t linear_cross_entropy_workspace_bytes(std::int64_t chunk_tokens, std
                                                   std::int64_t hidden_size);
 
 // merged [3, n] = the statistics over the whole vocabulary, from those of each rank, gathered: [ranks, 3, n].
-// Both contiguous, f32, in host memory.
-void merge_vocab_statistics(const ConstView& gathered, const View& merged);
+// Both contiguous, f32.
+struct MergeVocabStatisticsArgs {
+  ConstView gathered;
+  View merged;
+};
+void merge_vocab_statistics(OpContext& ctx, const ConstView& gathered, const View& merged);
 
 namespace cpu {
 void linear_cross_entropy(OpContext& ctx, const LinearCrossEntropyArgs& args);
-}
+void merge_vocab_statistics(OpContext& ctx, const MergeVocabStatisticsArgs& args);
+}  // namespace cpu
 
 }  // namespace terroir

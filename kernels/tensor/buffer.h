@@ -43,6 +43,7 @@ class Buffer {
 class Arena {
  public:
   explicit Arena(Device device = {}) : device_(device) {}
+  Device device() const { return device_; }
   bool planning() const { return buffer_.bytes() == 0; }
   View allocate(DType dtype, std::initializer_list<std::int64_t> shape);
   // Gives everything back; views handed out before become invalid for reading after the next allocate().

@@ -222,7 +222,8 @@ struct Exchange {
     std::memcpy(gathered.data() + rank * statistics.numel(), statistics.raw(),
                 static_cast<std::size_t>(statistics.bytes()));
     barrier.arrive_and_wait();
-    merge_vocab_statistics(ConstView(gathered.data(), DType::kF32, {ranks, 3, statistics.size(1)}),
+    OpContext ctx = context();
+    merge_vocab_statistics(ctx, ConstView(gathered.data(), DType::kF32, {ranks, 3, statistics.size(1)}),
                            statistics);
     barrier.arrive_and_wait();
   }
@@ -285,7 +286,8 @@ TEST(LinearCrossEntropy, MergeSkipsNothingAndRescalesToTheLargest) {
   // Ranks: largest 1 and 3, sums 2 and 4, target on the first: 4 + 2 exp(1 - 3) = 4.2706706.
   const std::vector<float> gathered = {1, 2, 0.5F, 3, 4, -INFINITY};
   Tensor merged({3, 1});
-  merge_vocab_statistics(ConstView(gathered.data(), DType::kF32, {2, 3, 1}), merged);
+  OpContext ctx = context();
+  merge_vocab_statistics(ctx, ConstView(gathered.data(), DType::kF32, {2, 3, 1}), merged);
   expect_close(merged, {3, 4 + 2 * std::exp(-2.0), 0.5}, 1e-6, "merged");
 }
 
@@ -341,7 +343,7 @@ TEST(LinearCrossEntropy, RefusesWrongArgumentsAndWritesNothing) {
   refused([&](auto& args) { args.dw = args.dw.slice(0, 0, 9); });
   refused([&](auto& args) { args.workspace = small; });
   refused([&](auto& args) { args.chunk_tokens = 0; });
-  EXPECT_THROW(merge_vocab_statistics(dx.view(), loss), ContractError);
+  EXPECT_THROW(merge_vocab_statistics(ctx, dx.view(), loss), ContractError);
 }
 
 }  // namespace

@@ -59,6 +59,16 @@ struct TrainSection {
   bool operator==(const TrainSection&) const = default;
 };
 
+// What is rounded to what. A section of its own, since it changes results and memory, not the model.
+struct PrecisionSection {
+  std::string compute =
+      "auto";  // auto | f32 | bf16: weights and activations; auto: bf16 on CUDA, f32 on the CPU
+  std::string master = "f32";     // the weights that the optimizer updates
+  std::string gradients = "f32";  // where the gradients of micro-batches are added up
+  std::string reduction = "f32";  // what data ranks exchange of gradients
+  bool operator==(const PrecisionSection&) const = default;
+};
+
 struct OptimizerSection {
   std::string name = "adamw";
   double lr = 1e-3;
@@ -99,6 +109,7 @@ struct Config {
   DataSection data;
   ParallelSection parallel;
   TrainSection train;
+  PrecisionSection precision;
   OptimizerSection optimizer;
   ScheduleSection schedule;
   CheckpointSection checkpoint;

@@ -45,7 +45,7 @@ LanguageModel::LanguageModel(const Resolved& checkpoint, int num_threads)
       world_(local_world()),
       mesh_(std::make_unique<Mesh>(*world_, MeshShape{})),
       parameters_(make_stage_parameters(config_, stage_layout(config_, 1, 0, {}), *mesh_, false, INT64_MAX,
-                                        ParameterMemory::kParameters)) {
+                                        {.memory = ParameterMemory::kParameters})) {
   ctx_.num_threads = num_threads > 0 ? num_threads : threads_per_rank(*world_);
   const std::vector<StateSlice> slices = whole_weights(parameters_);
   load_checkpoint(checkpoint.path, slices);

@@ -212,44 +212,44 @@ void mlp_half_backward(const LayerEnvironment& env, const LayerTensors& weights,
 SavedLayer allocate_saved(Arena& arena, const LayerShape& shape, std::int64_t batch, std::int64_t sequence,
                           std::int64_t local_tokens) {
   const std::int64_t tokens = batch * sequence;
-  const auto f32 = [&](std::initializer_list<std::int64_t> dims) {
-    return arena.allocate(DType::kF32, dims);
-  };
+  using Dims = std::initializer_list<std::int64_t>;
+  const auto act = [&](Dims dims) { return arena.allocate(shape.dtype, dims); };
+  const auto f32 = [&](Dims dims) { return arena.allocate(DType::kF32, dims); };
   SavedLayer saved;
-  saved.residual1 = f32({local_tokens, shape.hidden});
+  saved.residual1 = act({local_tokens, shape.hidden});
   saved.rstd1 = f32({local_tokens});
-  saved.y1 = f32({local_tokens, shape.hidden});
-  saved.qkv = f32({tokens, shape.qkv_columns()});
+  saved.y1 = act({local_tokens, shape.hidden});
+  saved.qkv = act({tokens, shape.qkv_columns()});
   if (shape.qk_norm) {
-    saved.qk_before_norm = f32({tokens, shape.query_columns() + shape.kv_columns()});
+    saved.qk_before_norm = act({tokens, shape.query_columns() + shape.kv_columns()});
     saved.q_rstd = f32({tokens, shape.heads});
     saved.k_rstd = f32({tokens, shape.kv_heads});
   }
-  saved.attention_out = f32({tokens, shape.query_columns()});
+  saved.attention_out = act({tokens, shape.query_columns()});
   saved.lse = f32({batch, shape.heads, sequence});
-  saved.residual2 = f32({local_tokens, shape.hidden});
+  saved.residual2 = act({local_tokens, shape.hidden});
   saved.rstd2 = f32({local_tokens});
-  saved.y2 = f32({local_tokens, shape.hidden});
-  saved.gate_up = f32({tokens, 2 * shape.intermediate});
-  saved.activated = f32({tokens, shape.intermediate});
+  saved.y2 = act({local_tokens, shape.hidden});
+  saved.gate_up = act({tokens, 2 * shape.intermediate});
+  saved.activated = act({tokens, shape.intermediate});
   return saved;
 }
 
 LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch,
                               std::int64_t sequence, std::int64_t local_tokens, int num_threads) {
   const std::int64_t tokens = batch * sequence;
-  const auto f32 = [&](std::int64_t rows, std::int64_t columns) {
-    return arena.allocate(DType::kF32, {rows, columns});
+  const auto act = [&](std::int64_t rows, std::int64_t columns) {
+    return arena.allocate(shape.dtype, {rows, columns});
   };
   LayerScratch scratch;
   const std::int64_t split_tokens = local_tokens == tokens ? 0 : tokens;  // unused where nothing is split
-  scratch.gathered = f32(split_tokens, shape.hidden);
-  scratch.gathered_gradient = f32(split_tokens, shape.hidden);
-  scratch.partial = f32(split_tokens, shape.hidden);
-  scratch.wide_gradient = f32(tokens, std::max(2 * shape.intermediate, shape.qkv_columns()));
-  scratch.narrow_gradient = f32(tokens, std::max(shape.intermediate, shape.query_columns()));
-  scratch.norm_gradient = f32(local_tokens, shape.hidden);
-  scratch.ones = f32(1, tokens);
+  scratch.gathered = act(split_tokens, shape.hidden);
+  scratch.gathered_gradient = act(split_tokens, shape.hidden);
+  scratch.partial = act(split_tokens, shape.hidden);
+  scratch.wide_gradient = act(tokens, std::max(2 * shape.intermediate, shape.qkv_columns()));
+  scratch.narrow_gradient = act(tokens, std::max(shape.intermediate, shape.query_columns()));
+  scratch.norm_gradient = act(local_tokens, shape.hidden);
+  scratch.ones = act(1, tokens);
   const std::int64_t norm_bytes =
       std::max(rms_norm_backward_workspace(local_tokens, shape.hidden),
                rms_norm_backward_workspace(tokens * std::max(shape.heads, shape.kv_heads), shape.head_dim));

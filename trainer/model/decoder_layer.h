@@ -29,6 +29,7 @@ struct LayerShape {
   bool qkv_bias = false, qk_norm = false;
   ReduceScope norm_scope = ReduceScope::kReplicated;  // of norms between layers
   float eps = 1e-5f;
+  DType dtype = DType::kF32;  // of weights, activations and their gradients; statistics are f32
 
   std::int64_t query_columns() const { return heads * head_dim; }
   std::int64_t kv_columns() const { return kv_heads * head_dim; }

@@ -55,7 +55,8 @@ int ParameterTable::add(ReduceScope scope, bool weight_decay, std::vector<ParamP
   return static_cast<int>(blocks_.size()) - 1;
 }
 
-void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, ParameterMemory memory) {
+void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, const ParameterStorage& storage) {
+  storage_ = storage;
   // Groups that span stages come last, in the same order on every rank that makes them.
   std::vector<ParamClass*> order;
   for (ParamClass& c : classes_) order.push_back(&c);
@@ -87,43 +88,50 @@ void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, ParameterMemo
     }
     const std::int64_t last_begin = c.buckets.back().begin;
     c.buckets.back().end = last_begin + round_up(used - last_begin, multiple);
-    if (memory != ParameterMemory::kNone) c.params = Buffer(c.numel() * 4);
-    if (memory == ParameterMemory::kParametersAndGradients) c.grads = Buffer(c.numel() * 4);
+    if (storage.memory != ParameterMemory::kNone)
+      c.params = Buffer(c.numel() * dtype_bytes(storage.dtype), storage.device);
+    if (storage.memory == ParameterMemory::kParametersAndGradients)
+      c.grads = Buffer(c.numel() * 4, storage.device);
   }
 }
 
-View ParameterTable::view_of(const Buffer& buffer, int block, std::int64_t columns) const {
+View ParameterTable::view_of(const Buffer& buffer, DType dtype, int block, std::int64_t columns) const {
   const ParamBlock& b = blocks_[block];
-  if (columns == 0) return buffer.view(DType::kF32, {b.numel}, b.offset * 4);
-  return buffer.view(DType::kF32, {b.numel / columns, columns}, b.offset * 4);
+  const std::int64_t offset = b.offset * dtype_bytes(dtype);
+  if (columns == 0) return buffer.view(dtype, {b.numel}, offset);
+  return buffer.view(dtype, {b.numel / columns, columns}, offset);
 }
 View ParameterTable::param(int block, std::int64_t columns) const {
-  return view_of(classes_[blocks_[block].param_class].params, block, columns);
+  return view_of(classes_[blocks_[block].param_class].params, storage_.dtype, block, columns);
 }
 View ParameterTable::grad(int block, std::int64_t columns) const {
-  return view_of(classes_[blocks_[block].param_class].grads, block, columns);
+  return view_of(classes_[blocks_[block].param_class].grads, DType::kF32, block, columns);
+}
+View ParameterTable::flat_params(const ParamClass& c, Range range) const {
+  return c.params.view(storage_.dtype, {range.size()}, range.begin * dtype_bytes(storage_.dtype));
+}
+View ParameterTable::flat_grads(const ParamClass& c, Range range) const {
+  return c.grads.view(DType::kF32, {range.size()}, range.begin * 4);
 }
 
-void initialize_parameters(ParameterTable& table, std::uint64_t seed, double std, int num_threads) {
-  for (const ParamBlock& block : table.blocks()) {
-    for (const ParamPiece& piece : block.pieces) {
-      float* out = static_cast<float*>(table.classes()[block.param_class].params.raw()) + piece.offset;
-      const std::int64_t columns = piece.box.shape.back();
-      const std::int64_t rows = piece.box.numel() / std::max<std::int64_t>(columns, 1);
-      if (piece.global_shape.size() == 1) {
-        std::fill_n(out, columns, piece.name.ends_with("bias") ? 0.0f : 1.0f);
-        continue;
-      }
-      const PhiloxKey key = philox_key(seed, piece.name);
-      parallel_for(num_threads, rows, 1, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = begin; row < end; ++row) {
-          const std::int64_t first = (piece.box.start[0] + row) * piece.global_shape[1] + piece.box.start[1];
-          for (std::int64_t column = 0; column < columns; ++column)
-            out[row * columns + column] =
-                static_cast<float>(std * philox_normal(key, static_cast<std::uint64_t>(first + column)));
-        }
-      });
+void initialize_weights(std::span<const StateSlice> weights, std::uint64_t seed, double std,
+                        int num_threads) {
+  for (const StateSlice& slice : weights) {
+    const std::int64_t count = slice.end - slice.begin;
+    if (slice.global_shape.size() == 1) {
+      std::fill_n(slice.data, count, slice.tensor.ends_with("bias") ? 0.0f : 1.0f);
+      continue;
     }
+    const PhiloxKey key = philox_key(seed, slice.tensor);
+    const std::int64_t columns = slice.box.shape[1];
+    parallel_for(num_threads, count, columns, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t row = slice.box.start[0] + (slice.begin + i) / columns;
+        const std::int64_t column = slice.box.start[1] + (slice.begin + i) % columns;
+        const auto element = static_cast<std::uint64_t>(row * slice.global_shape[1] + column);
+        slice.data[i] = static_cast<float>(std * philox_normal(key, element));
+      }
+    });
   }
 }
 

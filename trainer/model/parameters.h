@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,9 @@ struct ParamClass {
   bool counted = true;  // false: another rank owns the same values; norms and checkpoints skip this copy
   Communicator* group = nullptr;
   std::vector<ParamBucket> buckets;
-  Buffer params, grads;  // f32, `numel()` elements each; params is also the f32 master copy
+  // `numel()` elements each. params: what layers compute with, in the compute dtype (f32: also the master
+  // copy, which otherwise the optimizer holds, of its shards only). grads: f32.
+  Buffer params, grads;
   std::int64_t numel() const { return buckets.empty() ? 0 : buckets.back().end; }
   // This rank's shard of a bucket: what its optimizer updates.
   Range shard(const ParamBucket& bucket) const;
@@ -59,6 +62,11 @@ struct ParamClass {
 
 // How much of a table gets memory: nothing (planning), parameters only (inference), or gradients too.
 enum class ParameterMemory : std::uint8_t { kNone, kParameters, kParametersAndGradients };
+struct ParameterStorage {
+  ParameterMemory memory = ParameterMemory::kNone;
+  DType dtype = DType::kF32;  // of parameters: f32 or bf16
+  Device device = {};
+};
 
 // Built in reverse order of use, so that backward completes buckets from the front.
 class ParameterTable {
@@ -67,24 +75,30 @@ class ParameterTable {
   int add(ReduceScope scope, bool weight_decay, std::vector<ParamPiece> pieces);
   // Places blocks in buckets of about `bucket_bytes`, makes the groups and allocates. Collective over the
   // mesh.
-  void finish(Mesh& mesh, std::int64_t bucket_bytes, ParameterMemory memory);
+  void finish(Mesh& mesh, std::int64_t bucket_bytes, const ParameterStorage& storage);
 
   const std::vector<ParamBlock>& blocks() const { return blocks_; }
   std::vector<ParamClass>& classes() { return classes_; }
   const std::vector<ParamClass>& classes() const { return classes_; }
+  const ParameterStorage& storage() const { return storage_; }
+
+  // Elements [range) of a class's buffers, as one row.
+  View flat_params(const ParamClass& c, Range range) const;
+  View flat_grads(const ParamClass& c, Range range) const;
 
   // The block's memory as [rows, columns], or [rows] when columns is 0.
   View param(int block, std::int64_t columns) const;
   View grad(int block, std::int64_t columns) const;
 
  private:
-  View view_of(const Buffer& buffer, int block, std::int64_t columns) const;
+  View view_of(const Buffer& buffer, DType dtype, int block, std::int64_t columns) const;
+  ParameterStorage storage_;
   std::vector<ParamBlock> blocks_;
   std::vector<ParamClass> classes_;
 };
 
-// Fills this rank's part of every tensor: N(0, std) for matrices, 1 for norm weights, 0 for biases. A pure
+// Fills slices of weights (host memory): N(0, std) for matrices, 1 for norm weights, 0 for biases. A pure
 // function of (seed, tensor name, element): the same bits for every layout, machine and number of threads.
-void initialize_parameters(ParameterTable& table, std::uint64_t seed, double std, int num_threads);
+void initialize_weights(std::span<const StateSlice> weights, std::uint64_t seed, double std, int num_threads);
 
 }  // namespace terroir

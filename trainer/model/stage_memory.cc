@@ -12,39 +12,44 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
   const std::int64_t local = region.local_tokens().size();
   const LayerShape& shape = parameters.shape;
   const std::int64_t num_layers = parameters.layout.last_layer - parameters.layout.first_layer;
-  const auto f32 = [](Arena& arena, std::initializer_list<std::int64_t> dims) {
-    return arena.allocate(DType::kF32, dims);
-  };
+  using Dims = std::initializer_list<std::int64_t>;
+  const auto f32 = [](Arena& arena, Dims dims) { return arena.allocate(DType::kF32, dims); };
+  const auto act = [&](Arena& arena, Dims dims) { return arena.allocate(options.dtype, dims); };
 
   slots.reset();
-  slot.assign(static_cast<std::size_t>(options.num_slots), Slot());
+  slot.clear();
+  slot.resize(static_cast<std::size_t>(options.num_slots));
   for (Slot& s : slot) {
-    s.tokens = slots.allocate(DType::kI32, {tokens});
-    s.targets = slots.allocate(DType::kI32, {tokens});
-    s.positions = slots.allocate(DType::kI32, {batch, sequence});
-    s.documents = slots.allocate(DType::kI32, {batch, sequence});
-    s.source.resize(static_cast<std::size_t>(batch));
-    s.input = f32(slots, {local, hidden});
-    if (!parameters.layout.has_head) s.output = f32(slots, {local, hidden});
-    s.gradient = f32(slots, {local, hidden});
+    s.ids = slots.allocate(DType::kI32, {4 * tokens + batch});
+    const auto part = [&](std::int64_t index) {
+      return s.ids.slice(0, index * tokens, (index + 1) * tokens);
+    };
+    s.tokens = part(0);
+    s.targets = part(1);
+    s.positions = part(2).reshape({batch, sequence});
+    s.documents = part(3).reshape({batch, sequence});
+    s.source = s.ids.slice(0, 4 * tokens, 4 * tokens + batch);
+    s.input = act(slots, {local, hidden});
+    if (!parameters.layout.has_head) s.output = act(slots, {local, hidden});
+    s.gradient = act(slots, {local, hidden});
     for (std::int64_t layer = 0; layer < num_layers; ++layer) {
       if (options.recompute)
-        s.layer_inputs.push_back(layer == 0 ? s.input : f32(slots, {local, hidden}));
+        s.layer_inputs.push_back(layer == 0 ? s.input : act(slots, {local, hidden}));
       else
         s.layers.push_back(allocate_saved(slots, shape, batch, sequence, local));
     }
     if (!parameters.layout.has_head) continue;
-    s.final_residual = f32(slots, {local, hidden});
+    s.final_residual = act(slots, {local, hidden});
     s.final_rstd = f32(slots, {local});
-    s.final_normed = f32(slots, {local, hidden});
-    s.head_gradient = f32(slots, {local, hidden});
+    s.final_normed = act(slots, {local, hidden});
+    s.head_gradient = act(slots, {local, hidden});
     s.losses = f32(slots, {tokens});
   }
 
   scratch_arena.reset();
   scratch = allocate_scratch(scratch_arena, shape, batch, sequence, local, num_threads);
   if (options.recompute) recomputed = allocate_saved(scratch_arena, shape, batch, sequence, local);
-  delta = f32(scratch_arena, {local, hidden});
+  delta = act(scratch_arena, {local, hidden});
   rope_table = f32(scratch_arena, {sequence, config.head_dim});
   norm_workspace = scratch_arena.allocate(DType::kU8, {rms_norm_backward_workspace(local, hidden)});
   if (parameters.layout.has_head) {
@@ -53,6 +58,21 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
     head_workspace = scratch_arena.allocate(
         DType::kU8, {linear_cross_entropy_workspace_bytes(head_chunk, parameters.vocab.size(), hidden)});
     vocab_statistics = f32(scratch_arena, {region.size(), 3, head_chunk});
+    token_bytes = scratch_arena.allocate(DType::kI32, {config.vocab_size});
+  }
+}
+
+void StageModel::Memory::make_staging() {
+  const Device device = slots.device();
+  if (device == Device{}) {
+    for (Slot& s : slot) s.staged_ids = s.ids;
+    return;
+  }
+  const std::int64_t count = slot[0].ids.numel();
+  staging = Buffer::pinned(static_cast<std::int64_t>(slot.size()) * count * 4, device);
+  for (std::size_t i = 0; i < slot.size(); ++i) {
+    slot[i].staged_ids = staging.view(DType::kI32, {count}, static_cast<std::int64_t>(i) * count * 4);
+    slot[i].staged_ids_read = Event(device);
   }
 }
 

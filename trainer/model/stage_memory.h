@@ -4,39 +4,49 @@
 
 #include <vector>
 
+#include "kernels/tensor/device.h"
 #include "trainer/model/stage_model.h"
 
 namespace terroir {
 
 // One micro-batch in flight. Shape letters as in decoder_layer.h.
 struct StageModel::Slot {
-  View tokens, targets;              // i32 [T]
-  View positions, documents;         // i32 [B, S]
-  std::vector<std::int32_t> source;  // [B]
-  View input, output;                // [L, H]: what the stage receives (or embeds) and sends
-  View gradient;                     // [L, H]: arrives from the next stage, becomes that of `input` in place
-  std::vector<SavedLayer> layers;    // one a layer; with recomputation only the inputs are kept
-  std::vector<View> layer_inputs;    // [L, H] each, with recomputation
-  View final_residual, final_rstd, final_normed;  // [L, H], [L], [L, H]; last stage
+  View ids;                        // i32 [4T + B]: the five below, as one message from the host
+  View tokens, targets;            // i32 [T]
+  View positions, documents;       // i32 [B, S]
+  View source;                     // i32 [B]
+  View staged_ids;                 // page-locked host memory like ids; on the CPU ids itself
+  Event staged_ids_read;           // by the transfer
+  View input, output;              // [L, H]: what the stage receives (or embeds) and sends
+  View gradient;                   // [L, H]: arrives from the next stage, becomes that of `input` in place
+  std::vector<SavedLayer> layers;  // one a layer; with recomputation only the inputs are kept
+  std::vector<View> layer_inputs;  // [L, H] each, with recomputation
+  View final_residual, final_rstd, final_normed;  // [L, H], f32 [L], [L, H]; last stage
   View head_gradient;                             // [L, H]: of final_normed
-  View losses;                                    // [T]
+  View losses;                                    // f32 [T]
 };
 
 struct StageModel::Memory {
+  explicit Memory(Device device) : slots(device), scratch_arena(device) {}
+
   Arena slots, scratch_arena;
+  Buffer staging;  // of all slots' staged_ids
   std::vector<Slot> slot;
   LayerScratch scratch;
   SavedLayer recomputed;        // the one layer being recomputed
   View delta;                   // [L, H]
   View norm_workspace;          // u8
   View head_workspace;          // u8
-  View vocab_statistics;        // [tensor ranks, 3, chunk], gathered
+  View vocab_statistics;        // f32 [tensor ranks, 3, chunk], gathered
+  View token_bytes;             // i32 [vocabulary], or empty
   View rope_table;              // [S, D]
   std::int64_t head_chunk = 1;  // tokens whose logits exist at a time; equal on all tensor ranks
 
   // Lays everything out: in planning arenas this only measures.
   void lay_out(const ModelConfig& config, const StageParameters& parameters, const StageOptions& options,
                const TensorRegion& region, int num_threads);
+  // After lay_out with memory: the host's side of what is transferred.
+  void make_staging();
 };
 
 }  // namespace terroir

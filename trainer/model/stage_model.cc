@@ -4,6 +4,7 @@
 
 #include "kernels/embedding/embedding.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
+#include "kernels/loss_sums/loss_sums.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/tensor/elementwise.h"
@@ -17,12 +18,6 @@ TensorRegion make_region(Mesh& mesh, const StageOptions& options) {
           options.micro_batch_size * options.sequence_length};
 }
 
-void copy_ids(const std::vector<std::int32_t>& from, View to) {
-  TERROIR_CHECK(static_cast<std::int64_t>(from.size()) == to.numel(), "a batch of {} ids for {}", from.size(),
-                to.describe());
-  std::copy(from.begin(), from.end(), to.data<std::int32_t>());
-}
-
 std::int64_t parameter_elements(const ParameterTable& table, bool shards_only) {
   std::int64_t n = 0;
   for (const ParamClass& c : table.classes())
@@ -32,13 +27,6 @@ std::int64_t parameter_elements(const ParameterTable& table, bool shards_only) {
 }
 
 }  // namespace
-
-void LossSums::clear(int num_sources) {
-  const auto n = static_cast<std::size_t>(num_sources);
-  nll.assign(n, 0);
-  tokens.assign(n, 0);
-  bytes.assign(n, 0);
-}
 
 void fill_rope_table(const ModelConfig& config, View table) {
   const RopeScalingConfig& from = config.rope_scaling;
@@ -55,18 +43,34 @@ StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, con
       options_(options),
       ctx_(ctx),
       region_(make_region(mesh, options)),
-      token_bytes_(token_bytes),
       parameters_(make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes,
-                                        ParameterMemory::kParametersAndGradients)),
-      memory_(std::make_unique<Memory>()) {
+                                        {.memory = ParameterMemory::kParametersAndGradients,
+                                         .dtype = options.dtype,
+                                         .device = ctx.stream.device()})),
+      memory_(std::make_unique<Memory>(ctx.stream.device())) {
   const auto lay_out = [&] { memory_->lay_out(config_, parameters_, options_, region_, ctx_.num_threads); };
   lay_out();
   memory_->slots.reserve();
   memory_->scratch_arena.reserve();
   lay_out();
+  memory_->make_staging();
   fill(ctx_, memory_->scratch.ones, 1);
-  fill_rope_table(config_, memory_->rope_table);
-  sums_.clear(options.num_sources);
+  fill_tables(token_bytes);
+}
+
+void StageModel::fill_tables(std::span<const std::uint16_t> token_bytes) {
+  const View rope = memory_->rope_table;
+  Buffer host(rope.bytes());
+  fill_rope_table(config_, host.view(DType::kF32, {rope.size(0), rope.size(1)}));
+  transfer(ctx_.stream, host.view(DType::kF32, {rope.size(0), rope.size(1)}), rope);
+  synchronize(ctx_.stream);
+  if (!parameters_.layout.has_head) return;
+  const View lengths = memory_->token_bytes;
+  std::vector<std::int32_t> values(static_cast<std::size_t>(lengths.numel()),
+                                   0);  // padding ids stand for no text
+  std::copy(token_bytes.begin(), token_bytes.end(), values.begin());
+  transfer(ctx_.stream, ConstView(values.data(), DType::kI32, {lengths.numel()}), lengths);
+  synchronize(ctx_.stream);
 }
 
 StageModel::~StageModel() = default;
@@ -75,26 +79,29 @@ StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layou
                              const StageOptions& options, Mesh& mesh, int num_threads) {
   const TensorRegion region = make_region(mesh, options);
   const StageParameters parameters = make_stage_parameters(config, layout, mesh, options.sequence_parallel,
-                                                           options.bucket_bytes, ParameterMemory::kNone);
-  Memory memory;
+                                                           options.bucket_bytes, {.dtype = options.dtype});
+  Memory memory{Device{}};
   memory.lay_out(config, parameters, options, region, num_threads);
   const std::int64_t all = parameter_elements(parameters.table, false);
-  return {.parameters = all * 4,
+  const std::int64_t master_bytes = options.dtype == DType::kF32 ? 0 : 4;  // else the parameters themselves
+  return {.parameters = all * dtype_bytes(options.dtype),
           .gradients = all * 4,
-          .optimizer_state = parameter_elements(parameters.table, true) * 8,
+          .optimizer_state = parameter_elements(parameters.table, true) * (8 + master_bytes),
           .activations = memory.slots.peak_bytes(),
           .scratch = memory.scratch_arena.peak_bytes()};
 }
 
-void StageModel::begin(bool training, int num_micro_batches, std::function<const SampleBatch&()> next_batch,
+void StageModel::begin(bool training, int num_micro_batches, View loss_sums,
+                       std::function<const SampleBatch&()> next_batch,
                        std::function<void(int)> gradient_ready) {
   training_ = training;
   num_micro_batches_ = num_micro_batches;
   next_batch_ = std::move(next_batch);
   gradient_ready_ = std::move(gradient_ready);
-  sums_.clear(options_.num_sources);
+  loss_sums_ = loss_sums;
   if (!training) return;
-  for (ParamClass& c : parameters_.table.classes()) fill(ctx_, c.grads.view(DType::kF32, {c.numel()}), 0);
+  const ParameterTable& table = parameters_.table;
+  for (const ParamClass& c : table.classes()) fill(ctx_, table.flat_grads(c, {0, c.numel()}), 0);
 }
 
 LayerEnvironment StageModel::environment(const Slot& slot) {
@@ -104,11 +111,17 @@ LayerEnvironment StageModel::environment(const Slot& slot) {
 
 void StageModel::load_batch(Slot& slot) {
   const SampleBatch& batch = next_batch_();
-  copy_ids(batch.tokens, slot.tokens);
-  copy_ids(batch.targets, slot.targets);
-  copy_ids(batch.positions, slot.positions);
-  copy_ids(batch.documents, slot.documents);
-  slot.source = batch.source;
+  slot.staged_ids_read.wait();
+  const auto parts = {&batch.tokens, &batch.targets, &batch.positions, &batch.documents, &batch.source};
+  std::size_t count = 0;
+  for (const auto* ids : parts) count += ids->size();
+  TERROIR_CHECK(static_cast<std::int64_t>(count) == slot.ids.numel(),
+                "a batch of {} ids for a micro-batch of {}", count, slot.ids.numel());
+  std::int32_t* to = slot.staged_ids.data<std::int32_t>();
+  for (const auto* ids : parts) to = std::copy(ids->begin(), ids->end(), to);
+  if (slot.staged_ids.raw() == slot.ids.raw()) return;
+  transfer(ctx_.stream, slot.staged_ids, slot.ids);
+  slot.staged_ids_read.record(ctx_.stream);
 }
 
 void StageModel::embed(Slot& slot) {
@@ -164,7 +177,7 @@ void StageModel::head_forward(Slot& slot) {
     self.region_.group()
         .all_gather(statistics.reshape({1, 3, statistics.size(1)}), all, self.ctx_.stream, "loss statistics")
         .wait();
-    merge_vocab_statistics(all, statistics);
+    merge_vocab_statistics(self.ctx_, all, statistics);
   };
   LinearCrossEntropyArgs args{.x = x,
                               .w = parameters_.weights.head,
@@ -181,25 +194,16 @@ void StageModel::head_forward(Slot& slot) {
   }
   linear_cross_entropy(ctx_, args);
   if (training_) region_.reduce(dx, slot.head_gradient, ctx_.stream, "gradient of final norm");
-  sum_losses(slot);
+  add_losses(slot);
 }
 
-void StageModel::sum_losses(const Slot& slot) {
-  const float* loss = slot.losses.data<float>();
-  const std::int32_t* target = slot.targets.data<std::int32_t>();
-  for (std::int64_t b = 0; b < options_.micro_batch_size; ++b) {
-    const auto source = static_cast<std::size_t>(slot.source[static_cast<std::size_t>(b)]);
-    double nll = 0, tokens = 0, bytes = 0;
-    for (std::int64_t t = b * options_.sequence_length; t < (b + 1) * options_.sequence_length; ++t) {
-      if (target[t] < 0) continue;
-      nll += loss[t];
-      tokens += 1;
-      if (!token_bytes_.empty()) bytes += token_bytes_[static_cast<std::size_t>(target[t])];
-    }
-    sums_.nll[source] += nll;
-    sums_.tokens[source] += tokens;
-    sums_.bytes[source] += bytes;
-  }
+void StageModel::add_losses(const Slot& slot) {
+  if (region_.rank() != 0) return;  // every tensor rank has the same
+  loss_sums(ctx_, {.loss = slot.losses,
+                   .targets = slot.targets,
+                   .source = slot.source,
+                   .token_bytes = memory_->token_bytes,
+                   .sums = loss_sums_});
 }
 
 void StageModel::forward(const Action& action) {

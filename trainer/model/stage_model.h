@@ -20,17 +20,17 @@ struct StageOptions {
   bool recompute = false;
   bool sequence_parallel = true;
   std::int64_t bucket_bytes = 25 << 20;
+  DType dtype = DType::kF32;  // of weights, activations and activation gradients: f32 or bf16
   // Gradients are those of (sum of token losses) * loss_scale.
   float loss_scale = 1;
   int num_sources = 1;
 };
 
-// Sums over the target tokens of the micro-batches since the last clear(), by source. Kept by the last stage.
+// Sums over target tokens, by source.
 struct LossSums {
   std::vector<double> nll;     // nats
   std::vector<double> tokens;  // targets that count
   std::vector<double> bytes;   // of text that they stand for
-  void clear(int num_sources);
 };
 
 // Bytes by kind: what `train --dry-run` prints before anything is allocated.
@@ -51,14 +51,14 @@ class StageModel : public PipelineStage {
                           Mesh& mesh, int num_threads);
 
   StageParameters& parameters() { return parameters_; }
-  const LossSums& loss_sums() const { return sums_; }
 
   // Begins a step (gradients set to zero) of `num_micro_batches`, or with training = false an evaluation (no
-  // gradients, parameters untouched). forward() takes its micro-batches from `next_batch`, in order.
-  // `gradient_ready(block)` is called during the last micro-batch's backward as soon as a block's gradient is
-  // complete.
-  void begin(bool training, int num_micro_batches, std::function<const SampleBatch&()> next_batch,
-             std::function<void(int)> gradient_ready);
+  // gradients, parameters untouched). forward() takes its micro-batches from `next_batch`, in order. The last
+  // stage's first tensor rank adds their losses to loss_sums, f64 [3, num_sources] on the device: nats,
+  // targets that count, and bytes of text that these stand for. `gradient_ready(block)` is called during the
+  // last micro-batch's backward as soon as a block's gradient is complete.
+  void begin(bool training, int num_micro_batches, View loss_sums,
+             std::function<const SampleBatch&()> next_batch, std::function<void(int)> gradient_ready);
 
   void forward(const Action& action) override;
   void backward(const Action& action) override;
@@ -75,12 +75,13 @@ class StageModel : public PipelineStage {
  private:
   struct Slot;
   struct Memory;
+  void fill_tables(std::span<const std::uint16_t> token_bytes);
   LayerEnvironment environment(const Slot& slot);
   void load_batch(Slot& slot);
   void embed(Slot& slot);
   void run_layers(Slot& slot);
   void head_forward(Slot& slot);
-  void sum_losses(const Slot& slot);
+  void add_losses(const Slot& slot);
   void head_backward(Slot& slot, View gradient);
   void embedding_backward(Slot& slot, View gradient);
   void ready(const LayerBlocks& blocks);
@@ -90,10 +91,9 @@ class StageModel : public PipelineStage {
   StageOptions options_;
   OpContext& ctx_;
   TensorRegion region_;
-  std::span<const std::uint16_t> token_bytes_;
   StageParameters parameters_;
   std::unique_ptr<Memory> memory_;
-  LossSums sums_;
+  View loss_sums_;
   bool training_ = true;
   bool last_micro_batch_ = false;
   int num_micro_batches_ = 0;
@@ -101,7 +101,7 @@ class StageModel : public PipelineStage {
   std::function<void(int)> gradient_ready_;
 };
 
-// The rotary table of `positions` rows for a model.
+// The rotary table [P, D] of a model, into host memory.
 void fill_rope_table(const ModelConfig& config, View table);
 
 }  // namespace terroir

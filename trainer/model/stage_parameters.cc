@@ -44,11 +44,12 @@ StageLayout stage_layout(const ModelConfig& config, int num_stages, int stage,
 
 StageParameters make_stage_parameters(const ModelConfig& config, const StageLayout& layout, Mesh& mesh,
                                       bool sequence_parallel, std::int64_t bucket_bytes,
-                                      ParameterMemory memory) {
+                                      const ParameterStorage& storage) {
   const int tensor_size = mesh.size(Axis::kTensor), tensor_rank = mesh.coordinate(Axis::kTensor);
   StageParameters stage;
   stage.layout = layout;
   stage.shape = LayerShape::of(config, tensor_size, tensor_rank, sequence_parallel);
+  stage.shape.dtype = storage.dtype;
   stage.vocab = split_range(config.vocab_size, tensor_size, tensor_rank);
 
   const bool tied = config.tie_word_embeddings;
@@ -70,9 +71,10 @@ StageParameters make_stage_parameters(const ModelConfig& config, const StageLayo
     stage.embedding_block = add_vocabulary_block(stage, config, "model.embed_tokens.weight", embedding_scope);
     if (tied && one_stage) stage.head_block = stage.embedding_block;
   }
-  stage.table.finish(mesh, bucket_bytes, memory);
-  if (memory != ParameterMemory::kNone) stage.weights = make_views(stage, config, false);
-  if (memory == ParameterMemory::kParametersAndGradients) stage.gradients = make_views(stage, config, true);
+  stage.table.finish(mesh, bucket_bytes, storage);
+  if (storage.memory != ParameterMemory::kNone) stage.weights = make_views(stage, config, false);
+  if (storage.memory == ParameterMemory::kParametersAndGradients)
+    stage.gradients = make_views(stage, config, true);
   return stage;
 }
 

@@ -39,6 +39,6 @@ struct StageParameters {
 // Collective over the mesh. What has no memory has no views.
 StageParameters make_stage_parameters(const ModelConfig& config, const StageLayout& layout, Mesh& mesh,
                                       bool sequence_parallel, std::int64_t bucket_bytes,
-                                      ParameterMemory memory);
+                                      const ParameterStorage& storage);
 
 }  // namespace terroir

@@ -26,9 +26,8 @@ void GradientReducer::enqueue(int param_class, int bucket) {
   const Range shard = c.shard(range);
   Bucket& state = buckets_[static_cast<std::size_t>(param_class)][static_cast<std::size_t>(bucket)];
   state.enqueued = true;
-  const View all = c.grads.view(DType::kF32, {range.end - range.begin}, range.begin * 4);
-  const View own = c.grads.view(DType::kF32, {shard.size()}, shard.begin * 4);
-  state.work = c.group->reduce_scatter(all, own, stream_, "gradients");
+  state.work = c.group->reduce_scatter(table_.flat_grads(c, {range.begin, range.end}),
+                                       table_.flat_grads(c, shard), stream_, "gradients");
 }
 
 void GradientReducer::finish() {

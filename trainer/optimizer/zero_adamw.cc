@@ -5,64 +5,69 @@
 
 #include "kernels/adamw/adamw.h"
 #include "kernels/squared_norm/squared_norm.h"
+#include "kernels/tensor/device.h"
+#include "kernels/tensor/elementwise.h"
 
 namespace terroir {
-namespace {
 
-// Elements [range) of a flat f32 buffer.
-View flat(const Buffer& buffer, Range range) {
-  return buffer.view(DType::kF32, {range.size()}, range.begin * 4);
+// visit(class index, class, bucket, state of the bucket)
+template <class Visit>
+void ZeroAdamW::for_each_bucket(Visit visit) const {
+  for (std::size_t i = 0; i < table_.classes().size(); ++i) {
+    const ParamClass& c = table_.classes()[i];
+    for (std::size_t b = 0; b < c.buckets.size(); ++b) visit(i, c, c.buckets[b], buckets_[i][b]);
+  }
 }
-
-}  // namespace
 
 ZeroAdamW::ZeroAdamW(ParameterTable& table, const OptimizerSection& options, OpContext& ctx)
     : table_(table), options_(options), ctx_(ctx) {
+  const bool own_master = table.storage().dtype != DType::kF32;
+  const std::int64_t arrays = own_master ? 3 : 2;
   std::int64_t elements = 0;
   for (const ParamClass& c : table.classes())
     for (const ParamBucket& bucket : c.buckets) elements += c.shard(bucket).size();
-  state_ = Buffer(2 * elements * 4);
+  nonfinite_ = Buffer(4, device());
+  state_ = Buffer(arrays * elements * 4, device());
   std::int64_t used = 0;
+  const auto take = [&](std::int64_t n) {
+    used += n;
+    return state_.view(DType::kF32, {n}, (used - n) * 4);
+  };
   for (const ParamClass& c : table.classes()) {
     buckets_.emplace_back();
     for (const ParamBucket& bucket : c.buckets) {
-      const std::int64_t n = c.shard(bucket).size();
-      buckets_.back().push_back({flat(state_, {used, used + n}), flat(state_, {used + n, used + 2 * n})});
-      used += 2 * n;
+      const Range shard = c.shard(bucket);
+      const View params = table.flat_params(c, shard);
+      BucketState state{.exp_avg = take(shard.size()), .exp_avg_sq = take(shard.size())};
+      state.master = own_master ? take(shard.size()) : params;
+      if (own_master) state.params_bf16 = params;
+      buckets_.back().push_back(state);
     }
   }
 }
 
-ZeroAdamW::GradientNorm ZeroAdamW::gradient_norm() {
-  double squared = 0;
-  std::int32_t nonfinite = 0;
-  for (const ParamClass& c : table_.classes()) {
-    if (!c.counted) continue;
-    for (const ParamBucket& bucket : c.buckets)
-      squared_norm(ctx_, {.x = flat(c.grads, c.shard(bucket)),
-                          .out = View(&squared, DType::kF64, {1}),
-                          .nonfinite = View(&nonfinite, DType::kI32, {1})});
-  }
-  return {squared, nonfinite != 0};
+void ZeroAdamW::add_squared_norm(View squared) {
+  for_each_bucket([&](std::size_t, const ParamClass& c, const ParamBucket& bucket, const BucketState&) {
+    if (c.counted)
+      squared_norm(ctx_, {.x = table_.flat_grads(c, c.shard(bucket)),
+                          .out = squared,
+                          .nonfinite = nonfinite_.view(DType::kI32, {1})});
+  });
 }
 
-void ZeroAdamW::step(const StepScalars& scalars) {
-  for (std::size_t i = 0; i < table_.classes().size(); ++i) {
-    const ParamClass& c = table_.classes()[i];
-    for (std::size_t b = 0; b < c.buckets.size(); ++b) {
-      const Range shard = c.shard(c.buckets[b]);
-      adamw(ctx_, {.params = flat(c.params, shard),
-                   .grads = flat(c.grads, shard),
-                   .exp_avg = buckets_[i][b].exp_avg,
-                   .exp_avg_sq = buckets_[i][b].exp_avg_sq,
-                   .params_bf16 = {},
-                   .scalars = &scalars,
-                   .options = {.beta1 = options_.beta1,
-                               .beta2 = options_.beta2,
-                               .eps = options_.eps,
-                               .weight_decay = c.weight_decay ? options_.weight_decay : 0}});
-    }
-  }
+void ZeroAdamW::step(const StepScalars* scalars) {
+  for_each_bucket([&](std::size_t, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {
+    adamw(ctx_, {.params = state.master,
+                 .grads = table_.flat_grads(c, c.shard(bucket)),
+                 .exp_avg = state.exp_avg,
+                 .exp_avg_sq = state.exp_avg_sq,
+                 .params_bf16 = state.params_bf16,
+                 .scalars = scalars,
+                 .options = {.beta1 = options_.beta1,
+                             .beta2 = options_.beta2,
+                             .eps = options_.eps,
+                             .weight_decay = c.weight_decay ? options_.weight_decay : 0}});
+  });
   gather_parameters();
 }
 
@@ -73,24 +78,68 @@ void ZeroAdamW::gather_parameters() {
     for (const ParamClass& c : table_.classes()) {
       if ((c.scope == ReduceScope::kTied) != tied) continue;
       for (const ParamBucket& bucket : c.buckets)
-        gathers.push_back(c.group->all_gather(flat(c.params, c.shard(bucket)),
-                                              flat(c.params, {bucket.begin, bucket.end}), ctx_.stream,
+        gathers.push_back(c.group->all_gather(table_.flat_params(c, c.shard(bucket)),
+                                              table_.flat_params(c, {bucket.begin, bucket.end}), ctx_.stream,
                                               "parameters"));
     }
   for (Work& work : gathers) work.wait();
 }
 
-std::vector<ZeroAdamW::Shard> ZeroAdamW::shards() {
-  std::vector<Shard> shards;
-  for (std::size_t i = 0; i < table_.classes().size(); ++i) {
-    const ParamClass& c = table_.classes()[i];
-    for (std::size_t b = 0; b < c.buckets.size(); ++b) {
-      const Range range = c.shard(c.buckets[b]);
-      shards.push_back({static_cast<int>(i), range, flat(c.params, range).data<float>(),
-                        buckets_[i][b].exp_avg.data<float>(), buckets_[i][b].exp_avg_sq.data<float>()});
+std::vector<ZeroAdamW::Array> ZeroAdamW::arrays(bool with_moments) {
+  std::vector<std::pair<Array, View>> arrays;
+  for_each_bucket(
+      [&](std::size_t i, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {
+        const auto add = [&](const char* name, const View& view) {
+          arrays.push_back({{static_cast<int>(i), c.shard(bucket), name, nullptr}, view});
+        };
+        add("weight", state.master);
+        if (!with_moments) return;
+        add("exp_avg", state.exp_avg);
+        add("exp_avg_sq", state.exp_avg_sq);
+      });
+  return on_host(std::move(arrays));
+}
+
+std::vector<ZeroAdamW::Array> ZeroAdamW::gradient_arrays() {
+  std::vector<std::pair<Array, View>> arrays;
+  for_each_bucket([&](std::size_t i, const ParamClass& c, const ParamBucket& bucket, const BucketState&) {
+    const Range shard = c.shard(bucket);
+    arrays.push_back({{static_cast<int>(i), shard, "gradient", nullptr}, table_.flat_grads(c, shard)});
+  });
+  return on_host(std::move(arrays));
+}
+
+// Fills in `data`: the view's own memory, or a copy of it.
+std::vector<ZeroAdamW::Array> ZeroAdamW::on_host(std::vector<std::pair<Array, View>> arrays) {
+  host_copies_.clear();
+  std::int64_t elements = 0;
+  for (const auto& [array, view] : arrays) elements += view.numel();
+  const bool copies = !(device() == Device{});
+  if (copies && host_memory_.bytes() < elements * 4) host_memory_ = Buffer(elements * 4);
+  std::vector<Array> result;
+  std::int64_t used = 0;
+  for (auto& [array, view] : arrays) {
+    View host = view;
+    if (copies) {
+      host = host_memory_.view(DType::kF32, {view.numel()}, used * 4);
+      used += view.numel();
+      transfer(ctx_.stream, view, host);
+      host_copies_.push_back({view, host});
     }
+    array.data = host.data<float>();
+    result.push_back(array);
   }
-  return shards;
+  synchronize(ctx_.stream);
+  return result;
+}
+
+void ZeroAdamW::load_arrays() {
+  for (const auto& [state, host] : host_copies_) transfer(ctx_.stream, host, state);
+  for_each_bucket([&](std::size_t, const ParamClass&, const ParamBucket&, const BucketState& state) {
+    if (state.params_bf16) cast(ctx_, state.master, state.params_bf16);
+  });
+  gather_parameters();
+  synchronize(ctx_.stream);
 }
 
 double learning_rate(const ScheduleSection& schedule, double lr, std::int64_t step,

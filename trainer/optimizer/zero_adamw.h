@@ -2,7 +2,7 @@
 // 2020).
 #pragma once
 
-#include <functional>
+#include <utility>
 #include <vector>
 
 #include "kernels/tensor/op_context.h"
@@ -15,38 +15,48 @@ class ZeroAdamW {
  public:
   ZeroAdamW(ParameterTable& table, const OptimizerSection& options, OpContext& ctx);
 
-  // Squared norm of the reduced gradients that this rank counts, and whether one is NaN or infinite. The sum
-  // over all ranks is the model's.
-  struct GradientNorm {
-    double squared = 0;
-    bool nonfinite = false;
-  };
-  GradientNorm gradient_norm();
+  // Adds to `squared`, f64 [1] on the device, the squared norm of the reduced gradients that this rank
+  // counts: NaN or infinite where one of them is. The sum over all ranks is the model's.
+  void add_squared_norm(View squared);
 
-  // Updates this rank's shards and gathers the parameters. Collective over the groups of all classes. With
-  // scalars.skip nothing changes anywhere.
-  void step(const StepScalars& scalars);
+  // Updates this rank's shards with scalars that lie on the device, and gathers the parameters. Collective
+  // over the groups of all classes. With scalars->skip nothing changes anywhere.
+  void step(const StepScalars* scalars);
 
-  // Only the gather: after this rank's shards were loaded from a checkpoint.
-  void gather_parameters();
-
-  // This rank's state, for checkpoints: for each bucket of each class, the shard's range of elements in the
-  // class's flat buffer and its three arrays.
-  struct Shard {
+  // One array of this rank's part of the state: elements `range` of a class's flat buffer.
+  struct Array {
     int param_class = 0;
     Range range;
-    float *weight, *exp_avg, *exp_avg_sq;
+    const char* state;  // "weight", "exp_avg", "exp_avg_sq"; "gradient"
+    float* data;
   };
-  std::vector<Shard> shards();
+  // For checkpoints. Host memory: on the CPU the state itself, otherwise a copy made by this call, valid
+  // until the next, which load_arrays() takes back.
+  std::vector<Array> arrays(bool with_moments);
+  // The state is what was written to the last arrays(), and every rank gets every parameter. Collective over
+  // the groups of all classes.
+  void load_arrays();
+  // The reduced gradients of the same ranges.
+  std::vector<Array> gradient_arrays();
 
  private:
   struct BucketState {
+    View master;  // f32: the parameters themselves where these are f32
     View exp_avg, exp_avg_sq;
+    View params_bf16;  // of the shard, where parameters are bf16
   };
+  template <class Visit>
+  void for_each_bucket(Visit visit) const;
+  std::vector<Array> on_host(std::vector<std::pair<Array, View>> arrays);
+  void gather_parameters();
+  Device device() const { return ctx_.stream.device(); }
   ParameterTable& table_;
   OptimizerSection options_;
   OpContext& ctx_;
-  Buffer state_;
+  Buffer state_, nonfinite_;
+  std::vector<std::pair<View, View>>
+      host_copies_;  // of the last arrays(): state and its copy; none on the CPU
+  Buffer host_memory_;
   std::vector<std::vector<BucketState>> buckets_;  // [class][bucket]
 };
 

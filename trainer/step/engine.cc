@@ -4,6 +4,9 @@
 #include <cmath>
 #include <numeric>
 
+#include "kernels/step_scalars/step_scalars.h"
+#include "kernels/tensor/device.h"
+
 namespace terroir {
 namespace {
 
@@ -16,6 +19,7 @@ StageOptions stage_options(const Config& config, const Mesh& mesh, const Schedul
           .recompute = config.train.recompute == "full",
           .sequence_parallel = config.parallel.sequence_parallel,
           .bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * 1048576),
+          .dtype = config.precision.compute == "bf16" ? DType::kBF16 : DType::kF32,
           .loss_scale = static_cast<float>(1 / targets),
           .num_sources = num_sources};
 }
@@ -73,6 +77,14 @@ Engine::Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const
                                         stage_options(config, mesh, schedule_, num_sources), mesh, ctx,
                                         token_bytes);
   optimizer_ = std::make_unique<ZeroAdamW>(model_->parameters().table, config.optimizer, ctx);
+  const Device device = ctx.stream.device();
+  const std::int64_t bytes = (3 * num_sources + 2) * 8;
+  totals_ = {.device = Buffer(bytes, device),
+             .host = Buffer::pinned(bytes + 8, device),
+             .rates_host = Buffer::pinned(3 * 4, device),
+             .rates = Buffer(3 * 4, device),
+             .grad_norm = Buffer(8, device),
+             .scalars = Buffer(sizeof(StepScalars), device)};
 }
 
 StageMemory Engine::plan(const Config& config, Mesh& mesh, int num_threads) {
@@ -83,8 +95,8 @@ StageMemory Engine::plan(const Config& config, Mesh& mesh, int num_threads) {
 }
 
 void Engine::initialize() {
-  initialize_parameters(model_->parameters().table, config_.run.seed, config_.model.initializer_range,
-                        ctx_.num_threads);
+  const std::vector<StateSlice> weights = slices(false, false);
+  initialize_weights(weights, config_.run.seed, config_.model.initializer_range, ctx_.num_threads);
 }
 
 double Engine::loss_scale() const {
@@ -93,8 +105,12 @@ double Engine::loss_scale() const {
 
 StepResult Engine::train_step(std::int64_t step, const std::function<const SampleBatch&()>& next_batch,
                               bool signalled, const std::function<void()>& before_update) {
+  StepResult result{.learning_rate =
+                        learning_rate(config_.schedule, config_.optimizer.lr, step, config_.train.steps)};
+  clear_totals(signalled);
+  set_rates(step, result.learning_rate);
   GradientReducer reducer(model_->parameters().table, ctx_.stream);
-  model_->begin(true, num_micro_batches_, next_batch, [&](int block) { reducer.ready(block); });
+  model_->begin(true, num_micro_batches_, loss_block(), next_batch, [&](int block) { reducer.ready(block); });
   model_->on_reduce_grads = [&] { reducer.finish(); };
   mesh_.world().set_position(step, "forward and backward");
   run_schedule(schedule_, *model_, mesh_.group({Axis::kPipeline}, Queue::kPipelineForward),
@@ -102,106 +118,104 @@ StepResult Engine::train_step(std::int64_t step, const std::function<const Sampl
   mesh_.world().set_position(step, "update");
   if (before_update) before_update();
 
-  const ZeroAdamW::GradientNorm norm = optimizer_->gradient_norm();
-  double extra[] = {norm.squared, norm.nonfinite ? 1.0 : 0.0, signalled ? 1.0 : 0.0};
-  StepResult result{.sums = all_reduce(model_->loss_sums(), extra)};
-  result.signalled = extra[2] > 0;
-  const double targets = total(result.sums.tokens);
-  // Backward ran with a constant scale; the mean is over the targets there really were.
-  const double to_mean = targets > 0 ? 1 / (targets * loss_scale()) : 0;
-  result.grad_norm = std::sqrt(extra[0]) * to_mean;
-  result.learning_rate = learning_rate(config_.schedule, config_.optimizer.lr, step, config_.train.steps);
-  result.nonfinite = extra[1] > 0 || !std::isfinite(extra[0]) || !std::isfinite(total(result.sums.nll));
-
-  const double clip = config_.optimizer.grad_clip;
-  const double clip_factor = clip > 0 && result.grad_norm > clip ? clip / result.grad_norm : 1;
-  const auto t = static_cast<double>(step + 1);
-  optimizer_->step({.learning_rate = static_cast<float>(result.learning_rate),
-                    .bias_correction1 = static_cast<float>(1 - std::pow(config_.optimizer.beta1, t)),
-                    .bias_correction2 = static_cast<float>(1 - std::pow(config_.optimizer.beta2, t)),
-                    .grad_scale = static_cast<float>(to_mean * clip_factor),
-                    .skip = result.nonfinite || targets == 0 ? 1 : 0});
+  const std::int64_t squared = 3 * num_sources_;
+  optimizer_->add_squared_norm(totals(totals_.device).slice(0, squared, squared + 1));
+  reduce_totals();
+  auto* scalars = static_cast<StepScalars*>(totals_.scalars.raw());
+  step_scalars(ctx_, {.totals = totals(totals_.device),
+                      .num_sources = num_sources_,
+                      .rates = totals_.rates.view(DType::kF32, {3}),
+                      .loss_scale = loss_scale(),
+                      .grad_clip = config_.optimizer.grad_clip,
+                      .grad_norm = totals_.grad_norm.view(DType::kF64, {1}),
+                      .scalars = scalars});
+  optimizer_->step(scalars);
+  read_totals(result);
   return result;
 }
 
 LossSums Engine::evaluate(int num_micro_batches, const std::function<const SampleBatch&()>& next_batch) {
   const int num_stages = mesh_.size(Axis::kPipeline);
   const int max_slots = *std::min_element(schedule_.num_slots.begin(), schedule_.num_slots.end());
-  model_->begin(false, num_micro_batches, next_batch, {});
+  clear_totals(false);
+  model_->begin(false, num_micro_batches, loss_block(), next_batch, {});
   run_schedule(forward_only_schedule(num_stages, num_micro_batches, max_slots), *model_,
                mesh_.group({Axis::kPipeline}, Queue::kPipelineForward),
                mesh_.group({Axis::kPipeline}, Queue::kPipelineBackward), ctx_.stream);
-  return all_reduce(model_->loss_sums(), {});
+  reduce_totals();
+  StepResult result;
+  read_totals(result);
+  return std::move(result.sums);
 }
 
-// One f64 all-reduce of everything the host wants to know. The last stage's first tensor rank speaks for the
-// losses.
-LossSums Engine::all_reduce(const LossSums& mine, std::span<double> extra) {
-  const auto n = static_cast<std::size_t>(num_sources_);
-  std::vector<double> values(3 * n + extra.size(), 0);
-  if (model_->parameters().layout.has_head && mesh_.coordinate(Axis::kTensor) == 0) {
-    std::copy(mine.nll.begin(), mine.nll.end(), values.begin());
-    std::copy(mine.tokens.begin(), mine.tokens.end(), values.begin() + static_cast<std::ptrdiff_t>(n));
-    std::copy(mine.bytes.begin(), mine.bytes.end(), values.begin() + static_cast<std::ptrdiff_t>(2 * n));
-  }
-  std::copy(extra.begin(), extra.end(), values.end() - static_cast<std::ptrdiff_t>(extra.size()));
+View Engine::totals(const Buffer& buffer) const { return buffer.view(DType::kF64, {3 * num_sources_ + 2}); }
+
+View Engine::loss_block() const { return totals_.device.view(DType::kF64, {3, num_sources_}); }
+
+// The read-out of the step before has waited for all that used this memory.
+void Engine::clear_totals(bool signalled) {
+  const View host = totals(totals_.host);
+  std::fill_n(host.data<double>(), host.numel(), 0.0);
+  host.data<double>()[host.numel() - 1] = signalled ? 1 : 0;
+  transfer(ctx_.stream, host, totals(totals_.device));
+}
+
+void Engine::set_rates(std::int64_t step, double learning_rate) {
+  const auto t = static_cast<double>(step + 1);
+  const View host = totals_.rates_host.view(DType::kF32, {3});
+  host.data<float>()[0] = static_cast<float>(learning_rate);
+  host.data<float>()[1] = static_cast<float>(1 - std::pow(config_.optimizer.beta1, t));
+  host.data<float>()[2] = static_cast<float>(1 - std::pow(config_.optimizer.beta2, t));
+  transfer(ctx_.stream, host, totals_.rates.view(DType::kF32, {3}));
+}
+
+// One f64 all-reduce of everything the host wants to know and the update depends on.
+void Engine::reduce_totals() {
   mesh_.control()
-      .all_reduce(View(values.data(), DType::kF64, {static_cast<std::int64_t>(values.size())}),
-                  ReduceOp::kSum, ctx_.stream, "loss and gradient norm")
+      .all_reduce(totals(totals_.device), ReduceOp::kSum, ctx_.stream, "loss and gradient norm")
       .wait();
-  const auto part = [&](std::size_t i) {
-    const auto begin = values.begin() + static_cast<std::ptrdiff_t>(i * n);
-    return std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(n));
-  };
-  std::copy_n(values.end() - static_cast<std::ptrdiff_t>(extra.size()), extra.size(), extra.begin());
-  return {.nll = part(0), .tokens = part(1), .bytes = part(2)};
 }
 
-// emit(piece, range in the piece's row-major order, shard, offset of the range in the shard)
-template <class Emit>
-void Engine::for_each_owned_piece(bool owned_only, Emit emit) {
+// The only place where the host waits for the device.
+void Engine::read_totals(StepResult& result) {
+  const View host = totals(totals_.host);
+  const View grad_norm = totals_.host.view(DType::kF64, {1}, host.bytes());
+  transfer(ctx_.stream, totals(totals_.device), host);
+  transfer(ctx_.stream, totals_.grad_norm.view(DType::kF64, {1}), grad_norm);
+  terroir::synchronize(ctx_.stream);
+  const double* values = host.data<double>();
+  const auto n = static_cast<std::size_t>(num_sources_);
+  const auto part = [&](std::size_t i) { return std::vector<double>(values + i * n, values + (i + 1) * n); };
+  result.sums = {.nll = part(0), .tokens = part(1), .bytes = part(2)};
+  result.grad_norm = *grad_norm.data<double>();
+  result.nonfinite = !std::isfinite(values[3 * n]) || !std::isfinite(total(result.sums.nll));
+  result.signalled = values[3 * n + 1] > 0;
+}
+
+std::vector<StateSlice> Engine::slices_of(const std::vector<ZeroAdamW::Array>& arrays,
+                                          bool owned_only) const {
+  std::vector<StateSlice> slices;
   const ParameterTable& table = model_->parameters().table;
-  for (const ZeroAdamW::Shard& shard : optimizer_->shards()) {
-    if (owned_only && !table.classes()[static_cast<std::size_t>(shard.param_class)].counted) continue;
+  for (const ZeroAdamW::Array& array : arrays) {
+    if (owned_only && !table.classes()[static_cast<std::size_t>(array.param_class)].counted) continue;
     for (const ParamBlock& block : table.blocks()) {
-      if (block.param_class != shard.param_class) continue;
+      if (block.param_class != array.param_class) continue;
       for (const ParamPiece& piece : block.pieces) {
-        const std::int64_t begin = std::max(piece.offset, shard.range.begin);
-        const std::int64_t end = std::min(piece.offset + piece.box.numel(), shard.range.end);
+        const std::int64_t begin = std::max(piece.offset, array.range.begin);
+        const std::int64_t end = std::min(piece.offset + piece.box.numel(), array.range.end);
         if (begin < end)
-          emit(piece, Range{begin - piece.offset, end - piece.offset}, shard, begin - shard.range.begin);
+          slices.push_back({piece.name, array.state, piece.global_shape, piece.box, begin - piece.offset,
+                            end - piece.offset, array.data + (begin - array.range.begin)});
       }
     }
   }
+  return slices;
 }
 
 std::vector<StateSlice> Engine::slices(bool owned_only, bool with_optimizer_state) {
-  std::vector<StateSlice> slices;
-  for_each_owned_piece(owned_only, [&](const ParamPiece& piece, Range range, const ZeroAdamW::Shard& shard,
-                                       std::int64_t offset) {
-    const auto add = [&](const char* state, float* data) {
-      slices.push_back(
-          {piece.name, state, piece.global_shape, piece.box, range.begin, range.end, data + offset});
-    };
-    add("weight", shard.weight);
-    if (!with_optimizer_state) return;
-    add("exp_avg", shard.exp_avg);
-    add("exp_avg_sq", shard.exp_avg_sq);
-  });
-  return slices;
+  return slices_of(optimizer_->arrays(with_optimizer_state), owned_only);
 }
 
-std::vector<StateSlice> Engine::gradient_slices() {
-  std::vector<StateSlice> slices;
-  ParameterTable& table = model_->parameters().table;
-  for_each_owned_piece(
-      true, [&](const ParamPiece& piece, Range range, const ZeroAdamW::Shard& shard, std::int64_t) {
-        auto* grads =
-            static_cast<float*>(table.classes()[static_cast<std::size_t>(shard.param_class)].grads.raw());
-        slices.push_back({piece.name, "gradient", piece.global_shape, piece.box, range.begin, range.end,
-                          grads + piece.offset + range.begin});
-      });
-  return slices;
-}
+std::vector<StateSlice> Engine::gradient_slices() { return slices_of(optimizer_->gradient_arrays(), true); }
 
 }  // namespace terroir

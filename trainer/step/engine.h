@@ -36,7 +36,7 @@ class Engine {
   // Collective over the mesh.
   static StageMemory plan(const Config& config, Mesh& mesh, int num_threads);
 
-  // Weights from the configured seed.
+  // Weights from the configured seed; synchronize() must follow.
   void initialize();
 
   // One optimizer step (0-based number `step`) on this data rank's micro-batches, which `next_batch` gives in
@@ -52,21 +52,33 @@ class Engine {
   int num_micro_batches() const { return num_micro_batches_; }
 
   // This rank's part of the state, as pieces of logical tensors. `owned_only`: without copies that another
-  // rank owns (what a checkpoint stores); otherwise all that this rank must load before synchronize().
+  // rank owns (what a checkpoint stores); otherwise all that this rank must load before synchronize(). Host
+  // memory: on the CPU the state itself, otherwise a copy made by this call.
   std::vector<StateSlice> slices(bool owned_only, bool with_optimizer_state);
   // This rank's part of the reduced gradients (state "gradient"), valid in before_update. Gradients are of
   // the sum of token losses times loss_scale().
   std::vector<StateSlice> gradient_slices();
-  // After loading slices: every rank gets every parameter it needs. Collective over the mesh.
-  void synchronize() { optimizer_->gather_parameters(); }
+  // After slices() were written: every rank gets every parameter it needs. Collective over the mesh.
+  void synchronize() { optimizer_->load_arrays(); }
 
   double loss_scale() const;
   StageModel& model() { return *model_; }
 
  private:
-  LossSums all_reduce(const LossSums& mine, std::span<double> extra);
-  template <class Emit>
-  void for_each_owned_piece(bool owned_only, Emit emit);
+  // What a step's one all-reduce sums over all ranks, f64: losses, targets and bytes by source, the squared
+  // gradient norm, and the number of ranks that were signalled.
+  struct Totals {
+    Buffer device, host;  // 3 N + 2 elements each; the host's is page-locked
+    Buffer rates_host, rates;
+    Buffer grad_norm, scalars;
+  };
+  View totals(const Buffer& buffer) const;
+  View loss_block() const;
+  void clear_totals(bool signalled);
+  void set_rates(std::int64_t step, double learning_rate);
+  void reduce_totals();
+  void read_totals(StepResult& result);
+  std::vector<StateSlice> slices_of(const std::vector<ZeroAdamW::Array>& arrays, bool owned_only) const;
 
   const Config& config_;
   Mesh& mesh_;
@@ -76,6 +88,7 @@ class Engine {
   Schedule schedule_;
   std::unique_ptr<StageModel> model_;
   std::unique_ptr<ZeroAdamW> optimizer_;
+  Totals totals_;
 };
 
 }  // namespace terroir
