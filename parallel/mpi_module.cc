@@ -2,19 +2,15 @@
 
 #include <dlfcn.h>
 
-#include <filesystem>
+#include <stdexcept>
 
 #include "base/error.h"
+#include "base/module.h"
 
 namespace terroir {
 namespace {
 
 constexpr const char* kModuleName = "libterroir_mpi.so";
-
-std::filesystem::path program_folder() {
-  std::error_code error;
-  return std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-}
 
 [[noreturn]] void refuse(const std::string& reason) {
   throw SystemError("MPI transport",
@@ -23,18 +19,18 @@ std::filesystem::path program_folder() {
                         "CMake finds an MPI library");
 }
 
+void* open_library() {
+  try {
+    return open_module(kModuleName, "TERROIR_MPI_MODULE");
+  } catch (const std::runtime_error& error) {
+    refuse(error.what());
+  }
+}
+
 }  // namespace
 
 const TerroirMpiV1& load_mpi_module() {
-  const std::filesystem::path beside = program_folder() / kModuleName;
-  const bool is_beside = std::filesystem::exists(beside);
-  void* library = dlopen(is_beside ? beside.c_str() : kModuleName, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) {
-    const std::string words = dlerror();
-    refuse(is_beside ? fmt::format("cannot load {}: {}", beside.string(), words)
-                     : fmt::format("{} is neither in {} nor in the library path ({})", kModuleName,
-                                   program_folder().string(), words));
-  }
+  void* library = open_library();
   const auto functions = reinterpret_cast<terroir_mpi_v1_function>(dlsym(library, "terroir_mpi_v1"));
   const TerroirMpiV1* module = functions == nullptr ? nullptr : functions();
   if (module == nullptr || module->version != TERROIR_MPI_VERSION ||
@@ -42,8 +38,7 @@ const TerroirMpiV1& load_mpi_module() {
     refuse(fmt::format(
         "{} does not fit this program (interface version {}, wanted {}): build both from the same "
         "sources",
-        is_beside ? beside.string() : kModuleName, module == nullptr ? 0 : module->version,
-        TERROIR_MPI_VERSION));
+        kModuleName, module == nullptr ? 0 : module->version, TERROIR_MPI_VERSION));
   return *module;
 }
 

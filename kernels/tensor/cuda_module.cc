@@ -3,11 +3,11 @@
 #include <dlfcn.h>
 
 #include <atomic>
-#include <cstdlib>
-#include <filesystem>
 #include <mutex>
+#include <stdexcept>
 
 #include "base/error.h"
+#include "base/module.h"
 #include "kernels/op_table.h"
 #include "kernels/tensor/op_context.h"
 
@@ -24,25 +24,22 @@ void* library = nullptr;
                     reason + ". `device: cuda` needs this module; it is built where CMake finds nvcc");
 }
 
-// What dlopen gets: a path, or a bare name for the library path.
-std::string module_file() {
-  if (const char* named = std::getenv("TERROIR_CUDA_MODULE"); named != nullptr && *named != '\0')
-    return named;
-  std::error_code error;
-  const auto beside = std::filesystem::read_symlink("/proc/self/exe", error).parent_path() / kModuleName;
-  return std::filesystem::exists(beside, error) ? beside.string() : kModuleName;
+void* open_library() {
+  try {
+    return open_module(kModuleName, "TERROIR_CUDA_MODULE");
+  } catch (const std::runtime_error& error) {
+    refuse(error.what());
+  }
 }
 
-const CudaModule& open_module() {
-  const std::string file = module_file();
-  library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) refuse(fmt::format("cannot load {}: {}", file, dlerror()));
+const CudaModule& open() {
+  library = open_library();
   const auto entry = reinterpret_cast<decltype(&terroir_cuda_module)>(dlsym(library, "terroir_cuda_module"));
-  if (entry == nullptr) refuse(fmt::format("{} is not a CUDA module of Terroir", file));
+  if (entry == nullptr) refuse("what was loaded is not a CUDA module of Terroir");
   const CudaModule* module = entry();
   if (module->build != cuda_build())
-    refuse(
-        fmt::format("{} is of another build ({}) than this program ({})", file, module->build, cuda_build()));
+    refuse(fmt::format("the module is of another build ({}) than this program ({})", module->build,
+                       cuda_build()));
   return *module;
 }
 
@@ -65,7 +62,7 @@ const CudaModule& cuda_module() {
 const CudaModule& load_cuda_module() {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
-  if (loaded == nullptr) loaded = &open_module();
+  if (loaded == nullptr) loaded = &open();
   return *loaded;
 }
 

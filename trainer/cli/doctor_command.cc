@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "kernels/tensor/cuda_module.h"
+#include "kernels/tensor/device.h"
 #include "parallel/mpi_module.h"
 #include "trainer/cli/command.h"
 
@@ -14,6 +16,8 @@ namespace {
 struct Finding {
   std::string what, state;
 };
+
+double gib(std::int64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024 * 1024); }
 
 int usable_cores() {
   cpu_set_t set;
@@ -30,18 +34,32 @@ std::string mpi_state() {
   }
 }
 
+std::string cuda_state() {
+  try {
+    const CudaModule& module = load_cuda_module();
+    std::string state = "loaded";
+    if (!module.libraries.empty()) state += ", " + module.libraries;
+    for (int device = 0; device < module.runtime->num_devices(); ++device) {
+      const DeviceInfo info = module.runtime->info(device);
+      state += fmt::format("; cuda:{} {} at {}, {:.1f} of {:.1f} GiB free", device, info.name, info.address,
+                           gib(info.free_bytes), gib(info.total_bytes));
+    }
+    return state;
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 std::vector<Finding> examine() {
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
-  const double gib = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) *
-                     static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1024.0 * 1024 * 1024);
   return {
       {"terroir", TERROIR_VERSION},
       {"cores", fmt::format("{} usable of {}", usable_cores(), ::sysconf(_SC_NPROCESSORS_ONLN))},
-      {"memory", fmt::format("{:.1f} GiB", gib)},
+      {"memory", fmt::format("{:.1f} GiB", gib(::sysconf(_SC_PHYS_PAGES) * ::sysconf(_SC_PAGESIZE)))},
       {"open files", fmt::format("at most {}", files.rlim_cur)},
       {"MPI transport", mpi_state()},
-      {"CUDA backend", "planned, not built yet: device cpu only"},
+      {"CUDA backend", cuda_state()},
   };
 }
 

@@ -19,7 +19,7 @@ StageOptions stage_options(const Config& config, const Mesh& mesh, const Schedul
           .recompute = config.train.recompute == "full",
           .sequence_parallel = config.parallel.sequence_parallel,
           .bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * 1048576),
-          .dtype = config.precision.compute == "bf16" ? DType::kBF16 : DType::kF32,
+          .dtype = compute_dtype(config),
           .loss_scale = static_cast<float>(1 / targets),
           .num_sources = num_sources};
 }
@@ -62,6 +62,10 @@ Schedule forward_only_schedule(int num_ranks, int num_micro_batches, int max_slo
 double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 }  // namespace
+
+DType compute_dtype(const Config& config) {
+  return config.precision.compute == "bf16" ? DType::kBF16 : DType::kF32;
+}
 
 double StepResult::loss() const { return total(sums.nll) / total(sums.tokens); }
 

@@ -25,6 +25,9 @@ struct StepResult {
   double loss() const;     // nats a target token; NaN without targets
 };
 
+// Of weights and activations; `auto` where no device was chosen is f32.
+DType compute_dtype(const Config& config);
+
 class Engine {
  public:
   // Plans and allocates; parameters are zero until initialize(), or loaded through slices(). Collective over

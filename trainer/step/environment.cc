@@ -18,7 +18,7 @@ std::string processor_name() {
 
 }  // namespace
 
-OrderedJson describe_environment(const Mesh& mesh, int threads_per_rank) {
+OrderedJson describe_environment(const Mesh& mesh, const std::string& device, int threads_per_rank) {
   utsname system{};
   ::uname(&system);
   const dnnl_version_t* dnnl = dnnl_version();
@@ -31,6 +31,7 @@ OrderedJson describe_environment(const Mesh& mesh, int threads_per_rank) {
       {"processor", processor_name()},
       {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)},
       {"onednn", fmt::format("{}.{}.{}", dnnl->major, dnnl->minor, dnnl->patch)},
+      {"device", device},
       {"ranks", mesh.world().size()},
       {"transport", mesh.world().transport()},
       {"threads_per_rank", threads_per_rank},

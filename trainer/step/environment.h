@@ -6,7 +6,8 @@
 
 namespace terroir {
 
-// Program version, compiler, processor, host, layout, threads and the versions of numerical libraries.
-OrderedJson describe_environment(const Mesh& mesh, int threads_per_rank);
+// Program version, compiler, processor, host, device, layout, threads and the versions of numerical
+// libraries.
+OrderedJson describe_environment(const Mesh& mesh, const std::string& device, int threads_per_rank);
 
 }  // namespace terroir

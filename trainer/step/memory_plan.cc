@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/hash.h"
+#include "kernels/tensor/device.h"
 #include "trainer/step/engine.h"
 
 namespace terroir {
@@ -21,8 +22,8 @@ std::array<std::int64_t, kNumKinds> by_kind(const StageMemory& memory) {
 
 double mib(std::int64_t bytes) { return static_cast<double>(bytes) / 1048576; }
 
-// MemAvailable, or what the control group still allows if that is less.
-std::int64_t available_bytes() {
+// Of this machine: MemAvailable, or what the control group still allows if that is less.
+std::int64_t available_host_bytes() {
   std::int64_t available = INT64_MAX;
   std::ifstream info("/proc/meminfo");
   for (std::string word; info >> word;)
@@ -40,16 +41,22 @@ std::int64_t available_bytes() {
   return available;
 }
 
-// The same for ranks that share a machine's memory, in containers too.
-std::int64_t machine_identity() {
-  std::string boot_id;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot_id;
-  return static_cast<std::int64_t>(xxh3_128(std::as_bytes(std::span(boot_id))).low);
+// The same for ranks that share memory: a machine's, in containers too, or a GPU's.
+std::int64_t memory_identity(Device device) {
+  std::string identity;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> identity;
+  if (device.kind == DeviceKind::kCuda) identity += device_runtime(device).info(device.index).address;
+  return static_cast<std::int64_t>(xxh3_128(std::as_bytes(std::span(identity))).low);
+}
+
+std::int64_t available_bytes(Device device) {
+  return device.kind == DeviceKind::kCuda ? device_runtime(device).info(device.index).free_bytes
+                                          : available_host_bytes();
 }
 
 }  // namespace
 
-MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
+MemoryPlan plan_memory(const Config& config, Mesh& mesh, Device device, int num_threads) {
   MemoryPlan plan{.mine = Engine::plan(config, mesh, num_threads)};
   const int ranks = mesh.world().size();
   constexpr int kColumns = kNumKinds + 1;
@@ -57,8 +64,8 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
   const auto kinds = by_kind(plan.mine);
   std::array<std::int64_t, kColumns> mine{};
   std::copy(kinds.begin(), kinds.end(), mine.begin());
-  mine[kNumKinds] = machine_identity();
-  std::int64_t needed = 0;  // by the ranks of this machine
+  mine[kNumKinds] = memory_identity(device);
+  std::int64_t needed = 0;  // by the ranks that share this memory
   int ranks_here = 0;
   mesh.control()
       .all_gather(View(mine.data(), DType::kI64, {1, kColumns}),
@@ -80,18 +87,18 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads) {
     needed += total;
     ++ranks_here;
   }
-  const std::int64_t available = available_bytes();
+  const std::int64_t available = available_bytes(device);
   if (needed > available) {
     int largest = 0;
     for (int kind = 1; kind < kNumKinds; ++kind)
       if (mine[static_cast<std::size_t>(kind)] > mine[static_cast<std::size_t>(largest)]) largest = kind;
     throw UserError(
         ExitCode::kUsage, Place{},
-        fmt::format("the run does not fit: {} ranks on this machine need {:.0f} MiB, {:.0f} MiB are "
+        fmt::format("the run does not fit: {} ranks on this {} need {:.0f} MiB, {:.0f} MiB are "
                     "available; the largest part of a rank is {} with {:.0f} MiB. Use more machines or "
                     "parallel ranks, a smaller train.micro_batch_size, or train.recompute=full",
-                    ranks_here, mib(needed), mib(available), kKinds[largest],
-                    mib(mine[static_cast<std::size_t>(largest)])));
+                    ranks_here, device.kind == DeviceKind::kCuda ? "GPU" : "machine", mib(needed),
+                    mib(available), kKinds[largest], mib(mine[static_cast<std::size_t>(largest)])));
   }
   return plan;
 }

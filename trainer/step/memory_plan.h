@@ -13,9 +13,10 @@ struct MemoryPlan {
   StageMemory mine;   // this rank
   std::string table;  // all ranks, for people
 };
-// Plans every rank. Throws UserError (exit 2) when the ranks of this machine need more than it has available,
-// with what is needed, what there is and the largest parts. Collective over the mesh.
-MemoryPlan plan_memory(const Config& config, Mesh& mesh, int num_threads);
+// Plans every rank. Throws UserError (exit 2) when the ranks that share this rank's memory, a machine's or a
+// GPU's, need more than is available, with what is needed, what there is and the largest parts. Collective
+// over the mesh.
+MemoryPlan plan_memory(const Config& config, Mesh& mesh, Device device, int num_threads);
 
 // Bytes this process holds in memory now.
 std::int64_t resident_bytes();

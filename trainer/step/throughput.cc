@@ -1,10 +1,12 @@
 #include "trainer/step/throughput.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 
 #include "kernels/matmul/matmul.h"
 #include "kernels/tensor/buffer.h"
+#include "kernels/tensor/device.h"
 #include "kernels/tensor/elementwise.h"
 
 namespace terroir {
@@ -19,28 +21,65 @@ double flops_per_token(const ModelConfig& config, std::int64_t sequence_length) 
   return 6 * weights + 6 * layers * query * static_cast<double>(sequence_length);
 }
 
-double measure_peak_flops(OpContext& ctx, Communicator& control) {
-  constexpr std::int64_t kSize = 1024;
+namespace {
+
+// Products of square matrices, one after another.
+class Products {
+ public:
+  Products(OpContext& ctx, DType dtype, std::int64_t size)
+      : ctx_(ctx), size_(size), memory_(3 * size * size * dtype_bytes(dtype), ctx.stream.device()) {
+    for (std::int64_t i = 0; i < 3; ++i)
+      matrices_[i] = memory_.view(dtype, {size, size}, i * size * size * dtype_bytes(dtype));
+    fill(ctx_, matrices_[0], 1);
+    fill(ctx_, matrices_[1], 1);
+    flops_per_s(0);  // warm up
+  }
+  // Of at least one product, and as many as fit into `seconds`.
+  double flops_per_s(double seconds) {
+    const auto begin = std::chrono::steady_clock::now();
+    double flops = 0, elapsed = 0;
+    do {
+      matmul(ctx_, matrices_[0], matrices_[1], matrices_[2]);
+      synchronize(ctx_.stream);
+      flops += flops_of_one();
+      elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    } while (elapsed < seconds);
+    return flops / elapsed;
+  }
+  double flops_of_one() const {
+    const auto n = static_cast<double>(size_);
+    return 2 * n * n * n;
+  }
+
+ private:
+  OpContext& ctx_;
+  std::int64_t size_;
+  Buffer memory_;
+  std::array<View, 3> matrices_;
+};
+
+// How wide matrices must be so that waiting for a product costs little beside it.
+std::int64_t matrix_size(OpContext& ctx, DType dtype) {
+  if (ctx.stream.device().kind == DeviceKind::kCpu) return 1024;
+  constexpr double kLongEnough = 1e-3;
+  std::int64_t size = 128;
+  for (; size < 8192; size *= 2) {
+    Products products(ctx, dtype, size);
+    if (products.flops_of_one() / products.flops_per_s(0) >= kLongEnough) break;
+  }
+  return size;
+}
+
+}  // namespace
+
+double measure_peak_flops(OpContext& ctx, DType dtype, Communicator& control) {
   constexpr int kWindows = 4;
   constexpr double kWindowSeconds = 0.05;
-  const Buffer memory(3 * kSize * kSize * 4);
-  const auto matrix = [&](std::int64_t i) {
-    return memory.view(DType::kF32, {kSize, kSize}, i * kSize * kSize * 4);
-  };
-  fill(ctx, matrix(0), 1);
-  fill(ctx, matrix(1), 1);
-  matmul(ctx, matrix(0), matrix(1), matrix(2));  // warm up
+  Products products(ctx, dtype, matrix_size(ctx, dtype));
   double best = 0;
   for (int window = 0; window < kWindows; ++window) {
     control.barrier(ctx.stream, "peak measurement");
-    const auto begin = std::chrono::steady_clock::now();
-    double flops = 0, elapsed = 0;
-    while (elapsed < kWindowSeconds) {
-      matmul(ctx, matrix(0), matrix(1), matrix(2));
-      flops += 2.0 * kSize * kSize * kSize;
-      elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    }
-    double rate = flops / elapsed;
+    double rate = products.flops_per_s(kWindowSeconds);
     control.all_reduce(View(&rate, DType::kF64, {1}), ReduceOp::kSum, ctx.stream, "peak measurement").wait();
     best = std::max(best, rate);
   }

@@ -14,8 +14,9 @@ namespace terroir {
 double flops_per_token(const ModelConfig& config, std::int64_t sequence_length);
 
 // Measured matrix-multiplication rate of all ranks together, FLOP/s: the peak that MFU refers to. Every rank
-// multiplies 1024 x 1024 matrices at the same time, so that ranks that share cores count once, for four times
-// a twentieth of a second; the best of the four counts. Collective.
-double measure_peak_flops(OpContext& ctx, Communicator& control);
+// multiplies square matrices of `dtype` at the same time, so that ranks that share cores or a GPU count once,
+// for four times a twentieth of a second; the best of the four counts. The matrices are 1024 wide on a CPU;
+// on a GPU up to 8192, as far as one product takes less than a millisecond. Collective.
+double measure_peak_flops(OpContext& ctx, DType dtype, Communicator& control);
 
 }  // namespace terroir

@@ -9,10 +9,12 @@
 #include "base/hash.h"
 #include "data/loader/loader.h"
 #include "data/tokenizer/tokenizer.h"
+#include "parallel/staged_world.h"
 #include "parallel/world.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/config_file.h"
 #include "trainer/metrics/metrics_writer.h"
+#include "trainer/step/device_choice.h"
 #include "trainer/step/engine.h"
 #include "trainer/step/environment.h"
 #include "trainer/step/memory_plan.h"
@@ -63,12 +65,6 @@ Mesh make_mesh(const Config& config, World& world) {
                                                  config.parallel.context, config.parallel.pipeline));
 }
 
-void check_device(const Config& config) {
-  if (config.device == "cuda")
-    throw UserError(ExitCode::kUsage, Place{.key = "device"},
-                    "cuda is planned but not built yet: use cpu, or auto");
-}
-
 // Everything between the first and the last step of one process's part in a run.
 class Training {
  public:
@@ -76,11 +72,13 @@ class Training {
       : config_(std::move(config)),
         options_(options),
         tokenizer_(load_tokenizer(config_)),
-        mesh_(make_mesh(config_, world)),
+        device_(choose_device(config_, world)),
+        staged_(device_.device == Device{} ? nullptr : staged_world(world, device_.device)),
+        mesh_(make_mesh(config_, staged_ ? *staged_ : world)),
         rank_(world.rank()),
         threads_(config_.train.threads > 0 ? static_cast<int>(config_.train.threads)
                                            : threads_per_rank(world)),
-        memory_(plan_memory(config_, mesh_, threads_)),
+        memory_(plan_memory(config_, mesh_, device_.device, threads_)),
         corpus_(corpus_options(config_, tokenizer_)),
         folder_(run_folder(config_)) {
     require_equal_on_all_ranks(to_yaml(config_), "the configuration", mesh_.control());
@@ -106,6 +104,8 @@ class Training {
   Config config_;
   TrainingOptions options_;
   Tokenizer tokenizer_;
+  DeviceChoice device_;
+  std::unique_ptr<World> staged_;  // on CUDA
   Mesh mesh_;
   int rank_, threads_;
   MemoryPlan memory_;
@@ -114,6 +114,7 @@ class Training {
   // From here on: what start() makes.
   std::optional<FileLock> lock_;
   std::optional<Logger> log_;
+  std::optional<OwnedStream> stream_;
   OpContext ctx_;
   std::optional<Engine> engine_;
   std::optional<Validation> validation_;
@@ -129,6 +130,7 @@ void Training::describe(Logger& log) const {
   const MeshShape& shape = mesh_.shape();
   log.info("{} ranks over {}: tensor {} x data {} x pipeline {}, {} threads a rank", mesh_.world().size(),
            mesh_.world().transport(), shape.tensor, shape.data, shape.pipeline, threads_);
+  log.info("device: {}; weights and activations {}", device_.description, config_.precision.compute);
   log.info("memory a rank will use, MiB:\n{}", memory_.table);
 }
 
@@ -151,6 +153,8 @@ void Training::start() {
   mesh_.control().barrier(ctx_.stream, "run folder");
   log_.emplace(rank_, folder_.log(rank_), options_.quiet);
   describe(*log_);
+  stream_.emplace(device_.device);
+  ctx_.stream = *stream_;
   ctx_.num_threads = threads_;
   engine_.emplace(config_, mesh_, ctx_, tokenizer_.token_bytes(), corpus_.num_sources());
   const StartPoint start = find_start(&*log_);  // again, now that no other job can save here
@@ -163,10 +167,11 @@ void Training::start() {
     engine_->initialize();
   }
   engine_->synchronize();
-  if (rank_ == 0) write_run_description(folder_, config_, describe_environment(mesh_, threads_));
+  if (rank_ == 0)
+    write_run_description(folder_, config_, describe_environment(mesh_, device_.description, threads_));
   validation_.emplace(corpus_, config_.eval.max_samples, config_.train.micro_batch_size,
                       mesh_.coordinate(Axis::kData), mesh_.size(Axis::kData));
-  peak_flops_ = measure_peak_flops(ctx_, mesh_.control());
+  peak_flops_ = measure_peak_flops(ctx_, compute_dtype(config_), mesh_.control());
   if (rank_ == 0) metrics_.emplace(folder_.root, config_.run.name);
   progress_.emplace(*log_, done_, config_.train.steps, rank_ == 0 && !options_.quiet);
   log_->debug("matrix multiplication peak of all ranks: {:.1f} GFLOP/s", peak_flops_ / 1e9);
@@ -342,7 +347,7 @@ void Training::save() {
                       .tokenizer_sha256 = tokenizer_.sha256(),
                       .config_hash = sha256_hex(to_yaml(config_)),
                       .plan_hash = corpus_.plan_hash().hex()};
-  meta.extra["environment"] = Json::parse(describe_environment(mesh_, threads_).dump());
+  meta.extra["environment"] = Json::parse(describe_environment(mesh_, device_.description, threads_).dump());
   meta.extra["name"] = config_.run.name;
   // For the model card of an export.
   std::set<std::string> languages, licenses;
@@ -363,7 +368,6 @@ void Training::save() {
 }  // namespace
 
 ExitCode train(Config config, World& world, const TrainingOptions& options) {
-  check_device(config);
   return Training(std::move(config), world, options).run();
 }
 
