@@ -161,6 +161,7 @@ class StagedWorld : public World {
     return std::make_unique<StagedCommunicator>(host_.group(ranks, queue, std::move(name)), pool_);
   }
   void set_position(std::int64_t step, const char* phase) override { host_.set_position(step, phase); }
+  void check() override { host_.check(); }
   void abort(int exit_code) noexcept override { host_.abort(exit_code); }
 
  private:

@@ -5,6 +5,8 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
+#include "kernels/tensor/device.h"
+#include "parallel/staged_world.h"
 #include "trainer/step/engine.h"
 
 namespace terroir::test {
@@ -13,9 +15,13 @@ namespace {
 // Takes kSteps steps; visit(slices, step) sees the gradients of each step, then the weights as step -1.
 template <class Visit>
 void take_steps(const Config& config, World& world, TrainedRun& run, Visit visit) {
-  Mesh mesh(world, MeshShape::with_data_filled(world.size(), config.parallel.tensor, config.parallel.context,
-                                               config.parallel.pipeline));
+  const Device device = config.device == "cuda" ? Device{DeviceKind::kCuda, 0} : Device{};
+  const auto staged = staged_world(world, device);
+  Mesh mesh(*staged, MeshShape::with_data_filled(world.size(), config.parallel.tensor, config.parallel.context,
+                                                 config.parallel.pipeline));
+  const OwnedStream stream(device);
   OpContext ctx;
+  ctx.stream = stream;
   Engine engine(config, mesh, ctx, {}, 1);
   engine.initialize();
   engine.synchronize();
@@ -120,6 +126,7 @@ SampleBatch make_samples(std::int64_t first, std::int64_t count, const Config& c
 TrainedRun run_one_rank(const Config& config) {
   const auto world = local_world();
   Config one = config;
+  one.device = "cpu";
   one.parallel.tensor = one.parallel.pipeline = 1;
   one.train.recompute = "none";
   TrainedRun run;

@@ -40,7 +40,7 @@ struct TrainedRun {
 
 constexpr int kSteps = 3;
 
-// The reference: one rank, everything assembled.
+// The reference: one rank on the CPU, everything assembled.
 TrainedRun run_one_rank(const Config& config);
 
 struct Difference {
@@ -52,7 +52,8 @@ struct Difference {
   std::string bits;                   // hash of this rank's losses, gradients and weights
 };
 
-// Takes the same steps in this world's layout; every rank checks the pieces that it owns. Collective.
+// Takes the same steps in this world's layout, on the device that the configuration names (cuda: its module is
+// loaded); every rank checks the pieces that it owns. Collective.
 Difference compare_with_one_rank(const Config& config, World& world, const TrainedRun& reference);
 
 }  // namespace terroir::test

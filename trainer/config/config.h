@@ -44,6 +44,7 @@ struct ParallelSection {
   std::string schedule = "1f1b";
   int zero = 1;
   bool sequence_parallel = true;
+  std::string transport = "auto";              // auto | nccl | host: between GPUs
   double timeout_s = 600;                      // of one collective; then every rank ends with exit 7
   double bucket_mib = 25;                      // gradients are reduced in buckets of about this size
   std::vector<std::int64_t> layers_per_stage;  // empty: as even as possible

@@ -180,6 +180,12 @@ std::vector<ConfigKey> make_keys() {
        .field = TERROIR_FIELD(parallel.layers_per_stage),
        .meaning = "Layers of each stage, such as `[3, 5]`; empty: as even as possible.",
        .range = {1, 1 << 16}},
+      {.path = "parallel.transport",
+       .field = TERROIR_FIELD(parallel.transport),
+       .meaning = "What carries tensors between GPUs: `nccl` (one rank a GPU), or `host`: copies through "
+                  "host memory, "
+                  "slow, ranks may share a GPU. `auto`: nccl. On the CPU it is always the host's.",
+       .choices = {"auto", "nccl", "host"}},
       {.path = "parallel.timeout_s",
        .field = TERROIR_FIELD(parallel.timeout_s),
        .meaning = "Seconds one collective may take before every rank ends with exit code 7.",

@@ -1,6 +1,7 @@
 // Which device each rank computes on.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "kernels/tensor/device.h"
@@ -18,5 +19,10 @@ struct DeviceChoice {
 // takes device r modulo their number. `auto` takes CUDA where every rank can. Throws UserError (exit 2) when
 // the configuration wants CUDA and a rank cannot use it, with the reason. Collective over the world.
 DeviceChoice choose_device(Config& config, World& world);
+
+// The world whose communicators take tensors of `device`, over config.parallel.transport: nothing on the CPU,
+// where `host` does. Throws UserError (exit 2) when ranks would share a GPU under NCCL, with the ranks and
+// the GPUs' addresses. `host` must outlive it. Collective over the world.
+std::unique_ptr<World> device_world(const Config& config, World& host, Device device);
 
 }  // namespace terroir

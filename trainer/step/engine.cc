@@ -187,6 +187,7 @@ void Engine::read_totals(StepResult& result) {
   transfer(ctx_.stream, totals(totals_.device), host);
   transfer(ctx_.stream, totals_.grad_norm.view(DType::kF64, {1}), grad_norm);
   terroir::synchronize(ctx_.stream);
+  mesh_.world().check();
   const double* values = host.data<double>();
   const auto n = static_cast<std::size_t>(num_sources_);
   const auto part = [&](std::size_t i) { return std::vector<double>(values + i * n, values + (i + 1) * n); };

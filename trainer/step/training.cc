@@ -9,7 +9,6 @@
 #include "base/hash.h"
 #include "data/loader/loader.h"
 #include "data/tokenizer/tokenizer.h"
-#include "parallel/staged_world.h"
 #include "parallel/world.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/config_file.h"
@@ -73,8 +72,8 @@ class Training {
         options_(options),
         tokenizer_(load_tokenizer(config_)),
         device_(choose_device(config_, world)),
-        staged_(device_.device == Device{} ? nullptr : staged_world(world, device_.device)),
-        mesh_(make_mesh(config_, staged_ ? *staged_ : world)),
+        device_world_(device_world(config_, world, device_.device)),
+        mesh_(make_mesh(config_, device_world_ ? *device_world_ : world)),
         rank_(world.rank()),
         threads_(config_.train.threads > 0 ? static_cast<int>(config_.train.threads)
                                            : threads_per_rank(world)),
@@ -105,7 +104,7 @@ class Training {
   TrainingOptions options_;
   Tokenizer tokenizer_;
   DeviceChoice device_;
-  std::unique_ptr<World> staged_;  // on CUDA
+  std::unique_ptr<World> device_world_;  // on CUDA
   Mesh mesh_;
   int rank_, threads_;
   MemoryPlan memory_;
