@@ -9,6 +9,12 @@ namespace {
 
 bool same_memory(const ConstView& a, const ConstView& b) { return a.raw() == b.raw(); }
 
+bool overlap(const ConstView& a, const ConstView& b) {
+  const auto* begin_a = static_cast<const std::uint8_t*>(a.raw());
+  const auto* begin_b = static_cast<const std::uint8_t*>(b.raw());
+  return begin_a < begin_b + b.bytes() && begin_b < begin_a + a.bytes();
+}
+
 // An operation of the host transport whose result is then copied to the device.
 class StagedOperation : public PendingOperation {
  public:
@@ -30,6 +36,7 @@ class StagedOperation : public PendingOperation {
     finished_ = true;
   }
   bool done() const override { return finished_ || host_.done(); }
+  bool writes_to(const ConstView& tensor) const { return result_ && !finished_ && overlap(result_, tensor); }
 
  private:
   StagingPool::Block block_;  // outlives the host's work on it
@@ -125,8 +132,11 @@ class StagedCommunicator : public Communicator {
     return whole.slice(0, part.begin, part.end);
   }
 
-  // The host's copy of `in`, in memory when this returns.
-  static View fetch(ConstView in, View staged, const Stream& stream) {
+  // The host's copy of `in`, in memory when this returns: with the results of earlier operations on it.
+  View fetch(ConstView in, View staged, const Stream& stream) {
+    std::erase_if(pending_, [](const auto& operation) { return operation.expired(); });
+    for (const auto& pending : pending_)
+      if (const auto operation = pending.lock(); operation && operation->writes_to(in)) operation->wait();
     transfer(stream, in, staged);
     synchronize(stream);
     return staged;
@@ -137,14 +147,16 @@ class StagedCommunicator : public Communicator {
     return {};
   }
 
-  static Work finish(StagingPool::Block block, Work host, View host_result, View result,
-                     const Stream& stream) {
-    return Work(
-        std::make_shared<StagedOperation>(std::move(block), std::move(host), host_result, result, stream));
+  Work finish(StagingPool::Block block, Work host, View host_result, View result, const Stream& stream) {
+    auto operation =
+        std::make_shared<StagedOperation>(std::move(block), std::move(host), host_result, result, stream);
+    pending_.push_back(operation);
+    return Work(std::move(operation));
   }
 
   std::unique_ptr<Communicator> host_;
   StagingPool& pool_;
+  std::vector<std::weak_ptr<StagedOperation>> pending_;
 };
 
 class StagedWorld : public World {

@@ -43,19 +43,7 @@ class StagingPool {
 
   // Memory as a contiguous host tensor of this dtype and shape.
   static View view_at(void* memory, const ConstView& like) {
-    const View flat(memory, like.dtype(), {like.numel()});
-    switch (like.rank()) {
-      case 0:
-        return flat.reshape({});
-      case 1:
-        return flat;
-      case 2:
-        return flat.reshape({like.size(0), like.size(1)});
-      case 3:
-        return flat.reshape({like.size(0), like.size(1), like.size(2)});
-      default:
-        return flat.reshape({like.size(0), like.size(1), like.size(2), like.size(3)});
-    }
+    return View(memory, like.dtype(), {like.numel()}).reshape_like(like);
   }
 
   // A free block for `bytes`, or a new one.

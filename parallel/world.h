@@ -45,8 +45,8 @@ class World {
   // What error messages say about when they happened.
   virtual void set_position(std::int64_t step, const char* phase) = 0;
 
-  // Throws TransportError when a transport that works beside the host has found that an operation will not end. To be
-  // asked when the host has waited for a device.
+  // Throws TransportError when a transport that works beside the host has found that an operation will not
+  // end. To be asked when the host has waited for a device.
   virtual void check() {}
 
   // Ends every rank of the job with this exit code, as soon as the transport can. Does not return for `mpi`.

@@ -94,6 +94,20 @@ ConstView ConstView::reshape(std::initializer_list<std::int64_t> shape) const {
   return view;
 }
 
+ConstView ConstView::reshape_like(const ConstView& other) const {
+  TERROIR_CHECK(is_contiguous() && other.numel() == numel(), "{} cannot be seen as {}", describe(),
+                other.describe());
+  ConstView view = *this;
+  view.rank_ = other.rank_;
+  std::int64_t stride = 1;
+  for (int dim = other.rank_ - 1; dim >= 0; --dim) {
+    view.shape_[static_cast<std::size_t>(dim)] = other.size(dim);
+    view.strides_[static_cast<std::size_t>(dim)] = stride;
+    stride *= other.size(dim);
+  }
+  return view;
+}
+
 ConstView ConstView::split(int dim, std::int64_t inner) const {
   TERROIR_CHECK(rank_ < kMaxRank && dim >= 0 && dim < rank_ && inner > 0 && shape_[dim] % inner == 0,
                 "dimension {} of {} does not split by {}", dim, describe(), inner);

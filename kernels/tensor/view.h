@@ -88,6 +88,7 @@ class ConstView {
   ConstView slice(int dim, std::int64_t begin, std::int64_t end) const;
   // The same elements under another shape. REQUIRES: contiguous, equal numel.
   ConstView reshape(std::initializer_list<std::int64_t> shape) const;
+  ConstView reshape_like(const ConstView& other) const;
   // Splits dimension `dim` into two: [.., inner_count_of_outer, inner, ..]; keeps strides. REQUIRES: `inner`
   // divides it.
   ConstView split(int dim, std::int64_t inner) const;
@@ -118,6 +119,7 @@ class View : public ConstView {
     return View(ConstView::slice(dim, begin, end));
   }
   View reshape(std::initializer_list<std::int64_t> shape) const { return View(ConstView::reshape(shape)); }
+  View reshape_like(const ConstView& other) const { return View(ConstView::reshape_like(other)); }
   View split(int dim, std::int64_t inner) const { return View(ConstView::split(dim, inner)); }
 
  private:
