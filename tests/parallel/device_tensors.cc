@@ -96,6 +96,7 @@ class ThroughDevice : public Communicator {
    public:
     explicit Operands(ThroughDevice& self) : self_(self) {}
     View at(const ConstView& host) {
+      TERROIR_CHECK(host.is_contiguous(), "{} is not contiguous", host.describe());
       const MirrorPointer mirror = self_.mirror(host);
       used_.push_back(mirror);
       const auto offset = static_cast<const std::uint8_t*>(host.raw()) - mirror->host;

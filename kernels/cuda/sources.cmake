@@ -1,0 +1,21 @@
+# Device code, compiled by nvcc for the CUDA module and by the host compiler for the tests that run it on a CPU. Paths
+# from the repository root.
+set(TERROIR_CUDA_KERNEL_SOURCES
+  kernels/adamw/adamw_cuda.cu
+  kernels/embedding/embedding_backward_cuda.cu
+  kernels/embedding/embedding_cuda.cu
+  kernels/linear_cross_entropy/linear_cross_entropy_cuda.cu
+  kernels/linear_cross_entropy/merge_statistics_cuda.cu
+  kernels/loss_sums/loss_sums_cuda.cu
+  kernels/rms_norm/rms_norm_backward_cuda.cu
+  kernels/rms_norm/rms_norm_forward_cuda.cu
+  kernels/rope/rope_cuda.cu
+  kernels/squared_norm/squared_norm_cuda.cu
+  kernels/step_scalars/step_scalars_cuda.cu
+  kernels/swiglu/swiglu_cuda.cu
+  kernels/tensor/elementwise_cuda.cu)
+# Host code of the module that needs no library but the CUDA runtime.
+set(TERROIR_CUDA_HOST_SOURCES
+  kernels/cuda/cuda_error.cc
+  kernels/cuda/module.cc
+  kernels/cuda/runtime.cc)
