@@ -5,6 +5,8 @@
 // and one line in op_table.cc. A backend function gets checked arguments and must not check them again.
 #pragma once
 
+#include <span>
+
 #include "kernels/tensor/view.h"
 
 namespace terroir {
@@ -54,7 +56,7 @@ struct OpTable {
   OpFunction<RopeArgs> rope_apply;
   OpFunction<SwigluForwardArgs> swiglu_forward;
   OpFunction<SwigluBackwardArgs> swiglu_backward;
-  OpFunction<AdamWArgs> adamw;
+  OpFunction<std::span<const AdamWArgs>> adamw;
   OpFunction<SquaredNormArgs> squared_norm;
   OpFunction<LossSumsArgs> loss_sums;
   OpFunction<StepScalarsArgs> step_scalars;

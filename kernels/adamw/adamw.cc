@@ -5,7 +5,9 @@
 
 namespace terroir {
 
-void adamw(OpContext& ctx, const AdamWArgs& args) {
+namespace {
+
+void check_arguments(const OpContext& ctx, const AdamWArgs& args) {
   const ArgumentCheck check("adamw", ctx);
   check.tensor("params", args.params, DType::kF32, {kAnySize});
   check.same_shape("grads", args.grads, DType::kF32, args.params);
@@ -14,7 +16,15 @@ void adamw(OpContext& ctx, const AdamWArgs& args) {
   if (args.params_bf16.rank() > 0)
     check.same_shape("params_bf16", args.params_bf16, DType::kBF16, args.params);
   check.require(args.scalars != nullptr, "scalars must be given");
-  op_table(ctx.stream.device()).adamw(ctx, args);
+}
+
+}  // namespace
+
+void adamw(OpContext& ctx, const AdamWArgs& args) { adamw(ctx, std::span(&args, 1)); }
+
+void adamw(OpContext& ctx, std::span<const AdamWArgs> list) {
+  for (const AdamWArgs& args : list) check_arguments(ctx, args);
+  op_table(ctx.stream.device()).adamw(ctx, list);
 }
 
 }  // namespace terroir

@@ -8,6 +8,8 @@
 // lr, the bias corrections, grad_scale and the skip flag change from step to step and are read on the device.
 #pragma once
 
+#include <span>
+
 #include "kernels/tensor/op_context.h"
 #include "kernels/tensor/view.h"
 
@@ -33,8 +35,14 @@ struct AdamWArgs {
 // parameters. Wrong shapes, dtypes or devices throw ContractError before anything is written.
 void adamw(OpContext& ctx, const AdamWArgs& args);
 
+// The same for many, as one operation: on CUDA one launch for every 40 of them or so, however small they are.
+void adamw(OpContext& ctx, std::span<const AdamWArgs> list);
+
 namespace cpu {
-void adamw(OpContext& ctx, const AdamWArgs& args);
+void adamw(OpContext& ctx, const std::span<const AdamWArgs>& list);
 }  // namespace cpu
+namespace cuda {
+void adamw(OpContext& ctx, const std::span<const AdamWArgs>& list);
+}  // namespace cuda
 
 }  // namespace terroir

@@ -83,17 +83,21 @@ HWY_EXPORT(adamw_f32_and_bf16);
 
 constexpr std::int64_t kGrain = 1 << 13;
 
-}  // namespace
-
-namespace cpu {
-
-void adamw(OpContext& ctx, const AdamWArgs& args) {
+void update_tensor(const OpContext& ctx, const AdamWArgs& args) {
   if (args.scalars->skip != 0) return;
   const AdamWFactors factors(args.options, *args.scalars);
   const auto update =
       args.params_bf16 ? HWY_DYNAMIC_DISPATCH(adamw_f32_and_bf16) : HWY_DYNAMIC_DISPATCH(adamw_f32);
   parallel_for(ctx.num_threads, args.params.numel(), kGrain,
                [&](std::int64_t begin, std::int64_t end) { update(args, factors, begin, end); });
+}
+
+}  // namespace
+
+namespace cpu {
+
+void adamw(OpContext& ctx, const std::span<const AdamWArgs>& list) {
+  for (const AdamWArgs& args : list) update_tensor(ctx, args);
 }
 
 }  // namespace cpu

@@ -1,5 +1,3 @@
-#include "kernels/linear_cross_entropy/linear_cross_entropy.h"
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/linear_cross_entropy/linear_cross_entropy_cpu.cc"
 #include <hwy/foreach_target.h>
@@ -8,42 +6,14 @@
 #include <cmath>
 
 #include "base/parallel_for.h"
+#include "kernels/linear_cross_entropy/chunk.h"
+#include "kernels/linear_cross_entropy/softmax-inl.h"
 #include "kernels/matmul/matmul.h"
-#include "kernels/tensor/exp2-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace terroir::HWY_NAMESPACE {
 
-constexpr float kLog2E = 1.44269504F;
-
-// `value` where `at` covers elements of the row, otherwise `filler`.
-HWY_INLINE FloatVector fill_beyond(WholeVector, FloatVector value, float) { return value; }
-HWY_INLINE FloatVector fill_beyond(PartialVector at, FloatVector value, float filler) {
-  const FloatTag d;
-  return hn::IfThenElse(hn::FirstN(d, at.count), value, hn::Set(d, filler));
-}
-
-float row_max(const float* row, std::int64_t n) {
-  constexpr float kLowest = -std::numeric_limits<float>::infinity();
-  const FloatTag d;
-  auto max = hn::Set(d, kLowest);
-  for_each_vector(n, [&](auto at) HWY_ATTR { max = hn::Max(max, fill_beyond(at, load(at, row), kLowest)); });
-  return hn::GetLane(hn::MaxOfLanes(d, max));
-}
-
-// Returns sum exp(row[i] - max); if kStore, row[i] becomes exp(row[i] - max).
-template <bool kStore>
-HWY_INLINE float exponentials(float* row, std::int64_t n, float max) {
-  const FloatTag d;
-  const auto base = hn::Set(d, max), log2_e = hn::Set(d, kLog2E);
-  auto sum = hn::Zero(d);
-  for_each_vector(n, [&](auto at) HWY_ATTR {
-    const auto value = fill_beyond(at, exp2(hn::Mul(hn::Sub(load(at, row), base), log2_e)), 0);
-    sum = hn::Add(sum, value);
-    if constexpr (kStore) store(at, value, row);
-  });
-  return sum_of_lanes(sum);
-}
+float row_max(const float* row, std::int64_t n) { return largest_of(row, n); }
 float sum_exponentials(float* row, std::int64_t n, float max) { return exponentials<false>(row, n, max); }
 float store_exponentials(float* row, std::int64_t n, float max) { return exponentials<true>(row, n, max); }
 
@@ -60,7 +30,8 @@ HWY_EXPORT(store_exponentials);
 
 constexpr std::int64_t kRowGrain = 1;  // a row is a whole vocabulary or hidden vector: worth a thread
 
-// One chunk's scratch. T here is the number of tokens of the chunk.
+// One chunk's scratch with f32 operands: the exponentials are not normalized, so that they need not be
+// written twice; rows are weighted in the products instead. T here is the number of tokens of the chunk.
 struct Chunk {
   View logits;      // [T, V]: logits, then exp(logit - largest of this rank)
   View scaled_x;    // [T, H]: row t is weight[t] x[t]
@@ -87,15 +58,6 @@ Chunk make_chunk(const View& workspace, std::int64_t tokens, std::int64_t vocab_
 
 const float* row(const ConstView& x, std::int64_t index) { return x.data<float>() + index * x.stride(0); }
 float* row(const View& x, std::int64_t index) { return x.data<float>() + index * x.stride(0); }
-
-// The arguments restricted to tokens [begin, end).
-LinearCrossEntropyArgs tokens_of(LinearCrossEntropyArgs args, std::int64_t begin, std::int64_t end) {
-  args.x = args.x.slice(0, begin, end);
-  args.targets = args.targets.slice(0, begin, end);
-  args.loss = args.loss.slice(0, begin, end);
-  if (args.dx) args.dx = args.dx.slice(0, begin, end);
-  return args;
-}
 
 // The target's row of w, or -1 if it is ignored or another rank's.
 std::int64_t local_target(const LinearCrossEntropyArgs& args, std::int64_t token) {
@@ -191,27 +153,19 @@ void add_dw(OpContext& ctx, const LinearCrossEntropyArgs& args, const Chunk& chu
 
 }  // namespace
 
-// Equal chunks of at most 128 MiB of logits. At T 1024, H 768, V 50304 on two AVX-512 cores, chunks of 128,
-// 256, 512 and 1024 tokens took 1.33, 1.09, 1.03 and 1 units of time: each chunk reads and writes all of dw.
-std::int64_t linear_cross_entropy_chunk_tokens(std::int64_t num_tokens, std::int64_t vocab_size) {
-  constexpr std::int64_t kMaxLogits = std::int64_t{1} << 25, kMinTokens = 64;
-  const std::int64_t limit = std::max(kMaxLogits / std::max<std::int64_t>(vocab_size, 1), kMinTokens);
-  const std::int64_t num_chunks = std::max<std::int64_t>((num_tokens + limit - 1) / limit, 1);
-  return std::max<std::int64_t>((num_tokens + num_chunks - 1) / num_chunks, 1);
-}
-
-std::int64_t linear_cross_entropy_workspace_bytes(std::int64_t chunk_tokens, std::int64_t vocab_size,
-                                                  std::int64_t hidden_size) {
+std::int64_t cpu::linear_cross_entropy_f32_workspace_bytes(std::int64_t chunk_tokens, std::int64_t vocab_size,
+                                                           std::int64_t hidden_size) {
   return workspace_floats(chunk_tokens, vocab_size, hidden_size) * static_cast<std::int64_t>(sizeof(float));
 }
 
 namespace cpu {
 
 void linear_cross_entropy(OpContext& ctx, const LinearCrossEntropyArgs& all) {
+  if (all.x.dtype() == DType::kBF16) return linear_cross_entropy_bf16(ctx, all);
   const std::int64_t num_tokens = all.x.size(0);
   for (std::int64_t begin = 0; begin < num_tokens; begin += all.chunk_tokens) {
     const std::int64_t end = std::min(begin + all.chunk_tokens, num_tokens);
-    const LinearCrossEntropyArgs args = tokens_of(all, begin, end);
+    const LinearCrossEntropyArgs args = loss::tokens_of(all, begin, end);
     const Chunk chunk = make_chunk(args.workspace, end - begin, args.w.size(0), args.x.size(1));
     matmul(ctx, {args.x, args.w, chunk.logits, {.transpose_b = true}});
     softmax_rows(ctx, args, chunk);

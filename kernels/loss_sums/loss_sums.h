@@ -14,12 +14,15 @@ struct LossSumsArgs {
   ConstView token_bytes;  // i32 [V]: bytes of text that each id stands for
   View sums;              // f64 [3, N], added to: nats, targets that count, their bytes
 };
-// Each sequence is summed in the order of its tokens, in f64, and sequences are added in their order: the
-// same bits on every run and device. Throws ContractError on wrong shapes, dtypes or devices, before anything
-// is written.
+// Sums in f64, in a fixed order: the same bits on every run. On the CPU each sequence is summed in the order
+// of its tokens and sequences are added in theirs; on CUDA the order is another one. Throws ContractError on
+// wrong shapes, dtypes or devices, before anything is written.
 void loss_sums(OpContext& ctx, const LossSumsArgs& args);
 
 namespace cpu {
+void loss_sums(OpContext& ctx, const LossSumsArgs& args);
+}
+namespace cuda {
 void loss_sums(OpContext& ctx, const LossSumsArgs& args);
 }
 

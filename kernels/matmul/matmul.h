@@ -35,5 +35,8 @@ namespace cpu {
 // glibc they come from its free lists once warm. Nothing else is allocated.
 void matmul(OpContext& ctx, const MatmulArgs& args);
 }  // namespace cpu
+namespace cuda {
+void matmul(OpContext& ctx, const MatmulArgs& args);
+}  // namespace cuda
 
 }  // namespace terroir

@@ -42,26 +42,34 @@ HWY_EXPORT(sum_of_squares_f64);
 constexpr std::int64_t kMaxPieces = 64;
 constexpr std::int64_t kMinPieceElements = 4096;
 
+double sum_of_squares(int num_threads, const ConstView& view) {
+  const auto sum_of_piece = HWY_DYNAMIC_DISPATCH(sum_of_squares_f64);
+  const std::int64_t n = view.numel();
+  const std::int64_t length = std::max(kMinPieceElements, (n + kMaxPieces - 1) / kMaxPieces);
+  const std::int64_t pieces = (n + length - 1) / length;
+  const float* x = view.data<float>();
+  std::array<double, kMaxPieces> sums{};
+  parallel_for(num_threads, pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t piece = begin; piece < end; ++piece)
+      sums[static_cast<std::size_t>(piece)] =
+          sum_of_piece(x + piece * length, std::min(length, n - piece * length));
+  });
+  double total = 0;
+  for (std::int64_t piece = 0; piece < pieces; ++piece) total += sums[static_cast<std::size_t>(piece)];
+  return total;
+}
+
 }  // namespace
 
 namespace cpu {
 
+// Each x is cut into at most 64 pieces, a function of its size only, whose sums are added in order.
 void squared_norm(OpContext& ctx, const SquaredNormArgs& args) {
-  const auto sum_of_squares = HWY_DYNAMIC_DISPATCH(sum_of_squares_f64);
-  const std::int64_t n = args.x.numel();
-  const std::int64_t length = std::max(kMinPieceElements, (n + kMaxPieces - 1) / kMaxPieces);
-  const std::int64_t pieces = (n + length - 1) / length;
-  const float* x = args.x.data<float>();
-  std::array<double, kMaxPieces> sums{};
-  parallel_for(ctx.num_threads, pieces, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t piece = begin; piece < end; ++piece)
-      sums[static_cast<std::size_t>(piece)] =
-          sum_of_squares(x + piece * length, std::min(length, n - piece * length));
-  });
-  double total = 0;
-  for (std::int64_t piece = 0; piece < pieces; ++piece) total += sums[static_cast<std::size_t>(piece)];
-  *args.out.data<double>() += total;
-  if (!std::isfinite(total)) *args.nonfinite.data<std::int32_t>() = 1;
+  for (const ConstView& x : args.x) {
+    const double sum = sum_of_squares(ctx.num_threads, x);
+    *args.out.data<double>() += sum;
+    if (args.nonfinite && !std::isfinite(sum)) *args.nonfinite.data<std::int32_t>() = 1;
+  }
 }
 
 }  // namespace cpu

@@ -1,8 +1,8 @@
 // From a step's totals over all ranks to the scalars that AdamW reads, without the host in between: the exact
 // loss factor, clipping by the global norm, and whether the step must be skipped.
 //
-//   to_mean   = 1 / (targets * loss_scale), or 0 without targets       gradients were computed times
-//   loss_scale grad_norm = sqrt(squared norm) * to_mean                           of the mean loss's gradient
+//   to_mean   = 1 / (targets * loss_scale), or 0 without targets   (gradients were computed times loss_scale)
+//   grad_norm = sqrt(squared norm) * to_mean                       (of the mean loss's gradient)
 //   clip      = grad_clip / grad_norm if grad_clip > 0 and grad_norm is larger, else 1
 //   scalars   = {rates..., grad_scale = to_mean * clip, skip = not finite, or no targets}
 //
@@ -24,11 +24,14 @@ struct StepScalarsArgs {
   View grad_norm;                  // f64 [1], written
   StepScalars* scalars = nullptr;  // in the memory of the context's device, written
 };
-// f64 arithmetic, the same on every device within the rounding of its square root. Throws ContractError on
-// wrong shapes, dtypes or devices, before anything is written.
+// f64 arithmetic of correctly rounded operations in one order: the same bits on every device. Throws
+// ContractError on wrong shapes, dtypes or devices, before anything is written.
 void step_scalars(OpContext& ctx, const StepScalarsArgs& args);
 
 namespace cpu {
+void step_scalars(OpContext& ctx, const StepScalarsArgs& args);
+}
+namespace cuda {
 void step_scalars(OpContext& ctx, const StepScalarsArgs& args);
 }
 

@@ -121,9 +121,11 @@ void adamw_at(benchmark::State& state) {
 
 void squared_norm_at(benchmark::State& state) {
   const Tensor x({kParameters});
+  const ConstView list[] = {x.view};
   const Buffer sum(8), flag(4);
   OpContext ctx = context(state.range(0));
-  for (auto _ : state) squared_norm(ctx, {x.view, sum.view(DType::kF64, {1}), flag.view(DType::kI32, {1})});
+  for (auto _ : state)
+    squared_norm(ctx, {list, sum.view(DType::kF64, {1}), flag.view(DType::kI32, {1}), View()});
   set_gbytes(state, x.view.bytes());
 }
 

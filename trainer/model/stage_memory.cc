@@ -54,9 +54,11 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
   norm_workspace = scratch_arena.allocate(DType::kU8, {rms_norm_backward_workspace(local, hidden)});
   if (parameters.layout.has_head) {
     const std::int64_t largest_part = (config.vocab_size + region.size() - 1) / region.size();
-    head_chunk = linear_cross_entropy_chunk_tokens(tokens, largest_part);
+    const Device device = scratch_arena.device();
+    head_chunk = linear_cross_entropy_chunk_tokens(tokens, largest_part, device);
     head_workspace = scratch_arena.allocate(
-        DType::kU8, {linear_cross_entropy_workspace_bytes(head_chunk, parameters.vocab.size(), hidden)});
+        DType::kU8, {linear_cross_entropy_workspace_bytes(head_chunk, parameters.vocab.size(), hidden,
+                                                          options.dtype, device)});
     vocab_statistics = f32(scratch_arena, {region.size(), 3, head_chunk});
     token_bytes = scratch_arena.allocate(DType::kI32, {config.vocab_size});
   }

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <numbers>
 
-#include "kernels/adamw/adamw.h"
 #include "kernels/squared_norm/squared_norm.h"
 #include "kernels/tensor/device.h"
 #include "kernels/tensor/elementwise.h"
@@ -26,7 +25,7 @@ ZeroAdamW::ZeroAdamW(ParameterTable& table, const OptimizerSection& options, OpC
   std::int64_t elements = 0;
   for (const ParamClass& c : table.classes())
     for (const ParamBucket& bucket : c.buckets) elements += c.shard(bucket).size();
-  nonfinite_ = Buffer(4, device());
+  norm_workspace_ = Buffer(squared_norm_workspace(device()), device());
   state_ = Buffer(arrays * elements * 4, device());
   std::int64_t used = 0;
   const auto take = [&](std::int64_t n) {
@@ -44,30 +43,34 @@ ZeroAdamW::ZeroAdamW(ParameterTable& table, const OptimizerSection& options, OpC
       buckets_.back().push_back(state);
     }
   }
+  list_operands();
+}
+
+void ZeroAdamW::list_operands() {
+  for_each_bucket([&](std::size_t, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {
+    const View grads = table_.flat_grads(c, c.shard(bucket));
+    if (c.counted) counted_grads_.push_back(grads);
+    updates_.push_back({.params = state.master,
+                        .grads = grads,
+                        .exp_avg = state.exp_avg,
+                        .exp_avg_sq = state.exp_avg_sq,
+                        .params_bf16 = state.params_bf16,
+                        .options = {.beta1 = options_.beta1,
+                                    .beta2 = options_.beta2,
+                                    .eps = options_.eps,
+                                    .weight_decay = c.weight_decay ? options_.weight_decay : 0}});
+  });
 }
 
 void ZeroAdamW::add_squared_norm(View squared) {
-  for_each_bucket([&](std::size_t, const ParamClass& c, const ParamBucket& bucket, const BucketState&) {
-    if (c.counted)
-      squared_norm(ctx_, {.x = table_.flat_grads(c, c.shard(bucket)),
-                          .out = squared,
-                          .nonfinite = nonfinite_.view(DType::kI32, {1})});
-  });
+  squared_norm(ctx_, {.x = counted_grads_,
+                      .out = squared,
+                      .workspace = norm_workspace_.view(DType::kU8, {norm_workspace_.bytes()})});
 }
 
 void ZeroAdamW::step(const StepScalars* scalars) {
-  for_each_bucket([&](std::size_t, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {
-    adamw(ctx_, {.params = state.master,
-                 .grads = table_.flat_grads(c, c.shard(bucket)),
-                 .exp_avg = state.exp_avg,
-                 .exp_avg_sq = state.exp_avg_sq,
-                 .params_bf16 = state.params_bf16,
-                 .scalars = scalars,
-                 .options = {.beta1 = options_.beta1,
-                             .beta2 = options_.beta2,
-                             .eps = options_.eps,
-                             .weight_decay = c.weight_decay ? options_.weight_decay : 0}});
-  });
+  for (AdamWArgs& update : updates_) update.scalars = scalars;
+  adamw(ctx_, updates_);
   gather_parameters();
 }
 

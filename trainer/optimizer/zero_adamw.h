@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/adamw/adamw.h"
 #include "kernels/tensor/op_context.h"
 #include "trainer/config/config.h"
 #include "trainer/model/parameters.h"
@@ -48,16 +49,19 @@ class ZeroAdamW {
   template <class Visit>
   void for_each_bucket(Visit visit) const;
   std::vector<Array> on_host(std::vector<std::pair<Array, View>> arrays);
+  void list_operands();
   void gather_parameters();
   Device device() const { return ctx_.stream.device(); }
   ParameterTable& table_;
   OptimizerSection options_;
   OpContext& ctx_;
-  Buffer state_, nonfinite_;
+  Buffer state_, norm_workspace_;
   std::vector<std::pair<View, View>>
       host_copies_;  // of the last arrays(): state and its copy; none on the CPU
   Buffer host_memory_;
   std::vector<std::vector<BucketState>> buckets_;  // [class][bucket]
+  std::vector<AdamWArgs> updates_;                 // of all buckets
+  std::vector<ConstView> counted_grads_;           // shards whose norm this rank counts
 };
 
 // Learning rate of step `step` (0-based) of `total_steps`: a linear warm-up, then constant, cosine, or WSD
