@@ -15,14 +15,6 @@ pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 find_package(HDF5 1.10 REQUIRED COMPONENTS C)
 
-# Debian's dnnl-config.cmake asks for OpenCL headers that its CPU library does not need: look for the library itself.
-find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp REQUIRED)
-find_library(DNNL_LIBRARY dnnl REQUIRED)
-add_library(terroir_dnnl INTERFACE)
-target_include_directories(terroir_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
-target_link_libraries(terroir_dnnl INTERFACE ${DNNL_LIBRARY})
-add_library(terroir::dnnl ALIAS terroir_dnnl)
-
 add_library(terroir_hdf5 INTERFACE)
 target_include_directories(terroir_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
 target_link_libraries(terroir_hdf5 INTERFACE ${HDF5_C_LIBRARIES})

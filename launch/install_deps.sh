@@ -17,7 +17,6 @@ cmake: build system
 g++: C++20 compiler
 git: source history
 libcli11-dev: command line
-libdnnl-dev: matrix products on CPUs (oneDNN)
 libfmt-dev: text formatting
 libhdf5-dev: token shards (HDF5)
 libhwy-dev: SIMD kernels (Highway)
@@ -36,6 +35,8 @@ pkg-config: finds libraries
 readonly TEST_PACKAGES="
 clang-format: the project's code style
 libbenchmark-dev: benchmarks
+libboost-context-dev: kernels of the CUDA backend run on the CPU
+libdnnl-dev: what matrix products are measured against (oneDNN)
 libgtest-dev: unit tests
 libpcre2-dev: reference for the tokenizer's own patterns
 librapidcheck-dev: property tests

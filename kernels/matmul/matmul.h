@@ -1,4 +1,5 @@
-// Matrix multiplication: c = op(a) op(b), or c += op(a) op(b), where op(x) is x or its transpose.
+// Matrix multiplication: c = op(a) op(b) + bias, or c += op(a) op(b) + bias, where op(x) is x or its
+// transpose.
 #pragma once
 
 #include "kernels/tensor/op_context.h"
@@ -16,23 +17,29 @@ struct MatmulArgs {
   ConstView a, b;
   View c;
   MatmulOptions options;
+  ConstView bias;
 };
 
-// a: [m, k], or [k, m] if transpose_a; b: [k, n], or [n, k] if transpose_b; c: [m, n]. All f32; rows may be
-// strided (but not overlap), c shares no memory with a and b. Any size may be 0: with k = 0 the product is
+// a: [m, k], or [k, m] if transpose_a; b: [k, n], or [n, k] if transpose_b; c: [m, n]; bias, optional: [n],
+// added to every row. a, b and c are f32 or bf16, each for itself; bias is f32 or has c's dtype. Rows may be
+// strided (but not overlap); c shares no memory with the others. Any size may be 0: with k = 0 the product is
 // zero.
 //
-// A linear layer y = x w^T with weights w [out, in]: matmul(ctx, x, w, y, {.transpose_b = true}); its
-// gradients are matmul(ctx, dy, w, dx) and matmul(ctx, dy, x, dw, {.transpose_a = true, .accumulate = true}).
+// Sums are f32 over the whole of k, with what accumulate and bias add: a bf16 c is the f32 result rounded
+// once, to nearest even. NaN and infinities go where the formula takes them.
 //
-// Deterministic for a fixed ctx.num_threads and shape. Without `accumulate` the old contents of c are never
-// read: they may be NaN. Throws ContractError on wrong shapes, dtypes or devices, before anything is written.
+// A linear layer y = x w^T + bias with weights w [out, in]: matmul(ctx, x, w, y, {.transpose_b = true},
+// bias); its gradients are matmul(ctx, dy, w, dx) and matmul(ctx, dy, x, dw, {.transpose_a = true,
+// .accumulate = true}).
+//
+// Deterministic. Without `accumulate` the old contents of c are never read: they may be NaN. Throws
+// ContractError on wrong shapes, dtypes or devices, before anything is written.
 void matmul(OpContext& ctx, const ConstView& a, const ConstView& b, const View& c,
-            const MatmulOptions& options = {});
+            const MatmulOptions& options = {}, const ConstView& bias = {});
 
 namespace cpu {
-// oneDNN's sgemm. Memory: oneDNN takes packing buffers from the heap in each call and gives them back; with
-// glibc they come from its free lists once warm. Nothing else is allocated.
+// The same bits for any ctx.num_threads. The first call of a context takes scratch (gemm::Scratch in
+// blocks.h: at most 22 MiB, 4 MiB with f32 c); nothing is allocated later.
 void matmul(OpContext& ctx, const MatmulArgs& args);
 }  // namespace cpu
 namespace cuda {

@@ -27,8 +27,8 @@ struct OpContext {
   Stream stream;
   int num_threads = 1;  // CPU: the fixed number of threads of parallel_for; part of bit-identity
 
-  // One cache per library (oneDNN primitives, cuBLASLt plans), created by the op that needs it:
-  // ctx.cache<MatmulCache>() default-constructs it on first use.
+  // What an op keeps from call to call (packing buffers, cuBLASLt plans), created by the op that needs it:
+  // ctx.cache<gemm::Scratch>() default-constructs it on first use.
   template <class Cache>
   Cache& cache() {
     std::shared_ptr<void>& slot = caches_[Cache::kName];

@@ -24,7 +24,7 @@ struct Product {
   MatmulArgs args;
   static void run(void* data) {
     const std::unique_ptr<Product> product(static_cast<Product*>(data));
-    OpContext ctx;
+    static thread_local OpContext ctx;
     cpu::matmul(ctx, product->args);
   }
 };
@@ -36,6 +36,7 @@ void matmul(OpContext& ctx, const MatmulArgs& args) {
   product->args.a = on_host(args.a);
   product->args.b = on_host(args.b);
   product->args.c = on_host(args.c);
+  product->args.bias = on_host(args.bias);
   check(cudaLaunchHostFunc(static_cast<cudaStream_t>(ctx.stream.native()), Product::run, product.release()),
         "cudaLaunchHostFunc");
 }

@@ -3,7 +3,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <oneapi/dnnl/dnnl.h>
 #include <fstream>
 
 namespace terroir {
@@ -21,7 +20,6 @@ std::string processor_name() {
 OrderedJson describe_environment(const Mesh& mesh, const std::string& device, int threads_per_rank) {
   utsname system{};
   ::uname(&system);
-  const dnnl_version_t* dnnl = dnnl_version();
   const MeshShape& shape = mesh.shape();
   return {
       {"terroir", TERROIR_VERSION},
@@ -30,7 +28,6 @@ OrderedJson describe_environment(const Mesh& mesh, const std::string& device, in
       {"system", std::string(system.sysname) + " " + system.release + " " + system.machine},
       {"processor", processor_name()},
       {"cores", ::sysconf(_SC_NPROCESSORS_ONLN)},
-      {"onednn", fmt::format("{}.{}.{}", dnnl->major, dnnl->minor, dnnl->patch)},
       {"device", device},
       {"ranks", mesh.world().size()},
       {"transport", mesh.world().transport()},
