@@ -4,6 +4,8 @@
 #include <bit>
 #include <type_traits>
 
+#include "kernels/tensor/bfloat16.h"
+
 namespace terroir {
 namespace {
 
@@ -20,14 +22,8 @@ struct Element {
 template <>
 struct Element<BFloat16> {
   using Accumulator = float;
-  static float load(BFloat16 value) {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
-  }
-  static BFloat16 store(float value) {  // to nearest, ties to even; NaN stays NaN
-    const auto bits = std::bit_cast<std::uint32_t>(value);
-    if (value != value) return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};
-    return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
-  }
+  static float load(BFloat16 value) { return to_float(value); }
+  static BFloat16 store(float value) { return from_float<BFloat16>(value); }
 };
 
 struct Add {

@@ -1,5 +1,7 @@
 #include "kernels/attention/attention.h"
 
+#include <algorithm>
+
 #include "kernels/op_table.h"
 #include "kernels/tensor/argument_check.h"
 
@@ -8,11 +10,13 @@ namespace {
 
 void check_inputs(const ArgumentCheck& check, const AttentionInputs& inputs) {
   const auto& [q, k, v, positions_q, positions_k, documents_q, documents_k, options] = inputs;
-  check.tensor("q", q, DType::kF32, {kAnySize, kAnySize, kAnySize, kAnySize});
+  const DType dtype = q.dtype();
+  check.require(dtype == DType::kF32 || dtype == DType::kBF16, "q is {}, its dtype must be f32 or bf16", q);
+  check.tensor("q", q, dtype, {kAnySize, kAnySize, kAnySize, kAnySize});
   const std::int64_t batch = q.size(0), num_queries = q.size(1), num_q_heads = q.size(2),
                      head_size = q.size(3);
-  check.tensor("k", k, DType::kF32, {batch, kAnySize, kAnySize, head_size});
-  check.same_shape("v", v, DType::kF32, k);
+  check.tensor("k", k, dtype, {batch, kAnySize, kAnySize, head_size});
+  check.same_shape("v", v, dtype, k);
   const std::int64_t num_keys = k.size(1), num_kv_heads = k.size(2);
   check.tensor("positions_q", positions_q, DType::kI32, {batch, num_queries});
   check.tensor("documents_q", documents_q, DType::kI32, {batch, num_queries});
@@ -34,10 +38,16 @@ void check_lse(const ArgumentCheck& check, const char* name, const ConstView& ls
 
 }  // namespace
 
+std::int64_t attention_backward_workspace_bytes(const AttentionSizes& sizes, int num_threads) {
+  const std::int64_t row_sums =
+      sizes.batch * sizes.num_heads * sizes.num_queries * dtype_bytes(DType::kF32);  // CUDA
+  return std::max(cpu::attention_backward_workspace_bytes(sizes, num_threads), row_sums);
+}
+
 void attention_forward(OpContext& ctx, const AttentionForwardArgs& args) {
   const ArgumentCheck check("attention_forward", ctx);
   check_inputs(check, args.inputs);
-  check.same_shape("o", args.o, DType::kF32, args.inputs.q);
+  check.same_shape("o", args.o, args.inputs.q.dtype(), args.inputs.q);
   check_lse(check, "lse", args.lse, args.inputs.q);
   op_table(ctx.stream.device()).attention_forward(ctx, args);
 }
@@ -46,21 +56,28 @@ void attention_backward(OpContext& ctx, const AttentionBackwardArgs& args) {
   const ArgumentCheck check("attention_backward", ctx);
   const AttentionInputs& inputs = args.inputs;
   check_inputs(check, inputs);
-  check.same_shape("o", args.o, DType::kF32, inputs.q);
+  check.same_shape("o", args.o, inputs.q.dtype(), inputs.q);
   check_lse(check, "lse", args.lse, inputs.q);
-  check.same_shape("dout", args.dout, DType::kF32, inputs.q);
-  check.same_shape("dq", args.dq, DType::kF32, inputs.q);
-  check.same_shape("dk", args.dk, DType::kF32, inputs.k);
-  check.same_shape("dv", args.dv, DType::kF32, inputs.k);
-  check.workspace(args.workspace,
-                  attention_backward_workspace_bytes(inputs.k.size(1), inputs.k.size(3), ctx.num_threads));
+  check.same_shape("dout", args.dout, inputs.q.dtype(), inputs.q);
+  check.same_shape("dq", args.dq, inputs.q.dtype(), inputs.q);
+  check.same_shape("dk", args.dk, inputs.q.dtype(), inputs.k);
+  check.same_shape("dv", args.dv, inputs.q.dtype(), inputs.k);
+  check.workspace(args.workspace, attention_backward_workspace_bytes({.batch = inputs.q.size(0),
+                                                                      .num_queries = inputs.q.size(1),
+                                                                      .num_heads = inputs.q.size(2),
+                                                                      .num_keys = inputs.k.size(1),
+                                                                      .head_size = inputs.q.size(3)},
+                                                                     ctx.num_threads));
   op_table(ctx.stream.device()).attention_backward(ctx, args);
 }
 
 void attention_merge(OpContext& ctx, const AttentionMergeArgs& args) {
   const ArgumentCheck check("attention_merge", ctx);
-  check.tensor("o_a", args.o_a, DType::kF32, {kAnySize, kAnySize, kAnySize, kAnySize});
-  check.same_shape("o_b", args.o_b, DType::kF32, args.o_a);
+  const DType dtype = args.o_a.dtype();
+  check.require(dtype == DType::kF32 || dtype == DType::kBF16, "o_a is {}, its dtype must be f32 or bf16",
+                args.o_a);
+  check.tensor("o_a", args.o_a, dtype, {kAnySize, kAnySize, kAnySize, kAnySize});
+  check.same_shape("o_b", args.o_b, dtype, args.o_a);
   check_lse(check, "lse_a", args.lse_a, args.o_a);
   check_lse(check, "lse_b", args.lse_b, args.o_a);
   op_table(ctx.stream.device()).attention_merge(ctx, args);

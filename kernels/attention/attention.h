@@ -16,11 +16,13 @@
 // Query head h of this rank uses key/value head (h + q_head_offset) / q_heads_per_kv: with few key/value
 // heads, a tensor rank's query heads may begin inside the group of its first key/value head.
 //
-// All f32 except positions and documents, which are i32. Views may be strided (pieces of a fused QKV
-// activation, a cache). Outputs share no memory with inputs or each other. Results do not depend on
-// ctx.num_threads and are the same on every run. Wrong shapes, dtypes or devices throw ContractError before
-// anything is written. NaN in what a query sees reaches its output; keys and values it does not see must be
-// finite if they lie among keys that other queries see (0 times NaN is NaN).
+// Queries, keys, values, o and their gradients are all f32 or all bf16; lse is f32; positions and documents
+// are i32. Sums are f32, rounded once when stored; added to bf16 dk and dv, the sum is rounded once more.
+// Views may be strided (pieces of a fused QKV activation, a cache). Outputs share no memory with inputs or
+// each other. Results do not depend on ctx.num_threads and are the same on every run. Wrong shapes, dtypes or
+// devices throw ContractError before anything is written. NaN in what a query sees reaches its output; keys
+// and values it does not see must be finite if they lie among keys that other queries see (0 times NaN is
+// NaN).
 #pragma once
 
 #include "kernels/tensor/op_context.h"
@@ -67,8 +69,11 @@ struct AttentionMergeArgs {
 };
 
 void attention_forward(OpContext& ctx, const AttentionForwardArgs& args);
-std::int64_t attention_backward_workspace_bytes(std::int64_t num_keys, std::int64_t head_size,
-                                                int num_threads);
+struct AttentionSizes {
+  std::int64_t batch = 0, num_queries = 0, num_heads = 0, num_keys = 0, head_size = 0;
+};
+// Enough for every backend.
+std::int64_t attention_backward_workspace_bytes(const AttentionSizes& sizes, int num_threads);
 void attention_backward(OpContext& ctx, const AttentionBackwardArgs& args);
 void attention_merge(OpContext& ctx, const AttentionMergeArgs& args);
 
@@ -78,6 +83,12 @@ namespace cpu {
 void attention_forward(OpContext& ctx, const AttentionForwardArgs& args);
 void attention_backward(OpContext& ctx, const AttentionBackwardArgs& args);
 void attention_merge(OpContext& ctx, const AttentionMergeArgs& args);
+std::int64_t attention_backward_workspace_bytes(const AttentionSizes& sizes, int num_threads);
 }  // namespace cpu
+namespace cuda {
+void attention_forward(OpContext& ctx, const AttentionForwardArgs& args);
+void attention_backward(OpContext& ctx, const AttentionBackwardArgs& args);
+void attention_merge(OpContext& ctx, const AttentionMergeArgs& args);
+}  // namespace cuda
 
 }  // namespace terroir

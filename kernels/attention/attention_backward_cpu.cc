@@ -30,23 +30,25 @@ struct Scratch {
   alignas(64) float delta[kQueries];  // <o, dout>
 };
 
-float inner_product(const float* a, const float* b, std::int64_t n) {
+template <class T>
+float inner_product(const T* a, const float* b, std::int64_t n) {
   auto sum = hn::Zero(FloatTag());
   for_each_vector(n, [&](auto at) HWY_ATTR { sum = hn::MulAdd(load(at, a), load(at, b), sum); });
   return sum_of_lanes(sum);
 }
 
+template <class T>
 void pack_block(const AttentionBackwardArgs& args, const HeadGroup& group, const QueryBlock& block,
                 std::int64_t width, Scratch& scratch) {
   const AttentionInputs& inputs = args.inputs;
-  pack_queries(inputs.q, group.batch, block, inputs.options.scale, width, scratch.q);
+  pack_queries<T>(inputs.q, group.batch, block, inputs.options.scale, width, scratch.q);
   transpose(scratch.q, width, attention::kLog2E, scratch.q_scaled);
-  pack_queries(args.dout, group.batch, block, 1, width, scratch.dout);
+  pack_queries<T>(args.dout, group.batch, block, 1, width, scratch.dout);
   transpose(scratch.dout, width, 1, scratch.dout_transposed);
   std::fill_n(scratch.dq, kQueries * width, 0.0F);
   for (std::int64_t lane = 0; lane < kQueries; ++lane) {
     const std::int64_t token = block.token[lane], head = block.head[lane];
-    scratch.delta[lane] = inner_product(attention::row(args.o, group.batch, token, head),
+    scratch.delta[lane] = inner_product(attention::row<T>(args.o, group.batch, token, head),
                                         scratch.dout + lane * width, args.o.size(3));
     scratch.lse[lane] =
         attention::kLog2E *
@@ -78,6 +80,7 @@ void differentiate_softmax(const QueryBlock& block, const KeyTokens& keys, std::
 }
 
 // Adds a block's part to dk and dv, [Tk, width] each, and writes its dq.
+template <class T>
 void backward_block(const AttentionBackwardArgs& args, const HeadGroup& group, std::int64_t index, float* dk,
                     float* dv) {
   const AttentionInputs& inputs = args.inputs;
@@ -85,15 +88,15 @@ void backward_block(const AttentionBackwardArgs& args, const HeadGroup& group, s
   const KeyTokens keys = attention::key_tokens(inputs, group.batch);
   const QueryBlock block = attention::query_block(inputs, group, index);
   Scratch scratch;
-  pack_block(args, group, block, width, scratch);
+  pack_block<T>(args, group, block, width, scratch);
   attention::for_each_key_span(
       block.extent, keys, [&](std::int64_t begin, std::int64_t count, bool masked) HWY_ATTR {
-        const float* k_rows = attention::row(inputs.k, group.batch, begin, group.kv_head);
-        const float* v_rows = attention::row(inputs.v, group.batch, begin, group.kv_head);
-        multiply<Left::kRowMajor>({count, kQueries, head_size, k_rows, inputs.k.stride(1), scratch.q_scaled,
-                                   kQueries, scratch.p, kQueries, false});
-        multiply<Left::kRowMajor>({count, kQueries, head_size, v_rows, inputs.v.stride(1),
-                                   scratch.dout_transposed, kQueries, scratch.ds, kQueries, false});
+        const LeftRows k = left_rows<T>(inputs.k, group, begin, count, width, scratch.keys);
+        multiply<Left::kRowMajor>({count, kQueries, head_size, k.data, k.stride, scratch.q_scaled, kQueries,
+                                   scratch.p, kQueries, false});
+        const LeftRows v = left_rows<T>(inputs.v, group, begin, count, width, scratch.keys);
+        multiply<Left::kRowMajor>({count, kQueries, head_size, v.data, v.stride, scratch.dout_transposed,
+                                   kQueries, scratch.ds, kQueries, false});
         if (masked) {
           differentiate_softmax<true>(block, keys, begin, count, scratch);
         } else {
@@ -103,34 +106,44 @@ void backward_block(const AttentionBackwardArgs& args, const HeadGroup& group, s
                                    dv + begin * width, width, true});
         multiply<Left::kRowMajor>({count, width, kQueries, scratch.ds, kQueries, scratch.q, width,
                                    dk + begin * width, width, true});
-        pack_keys(inputs.k, group, begin, count, width, scratch.keys);
+        pack_keys<T>(inputs.k, group, begin, count, width, scratch.keys);
         multiply<Left::kDepthMajor>(
             {kQueries, width, count, scratch.ds, kQueries, scratch.keys, width, scratch.dq, width, true});
       });
   for (std::int64_t lane = 0; lane < block.count; ++lane) {
-    float* dq = attention::row(args.dq, group.batch, block.token[lane], block.head[lane]);
-    for (std::int64_t i = 0; i < head_size; ++i) dq[i] = inputs.options.scale * scratch.dq[lane * width + i];
+    T* dq = attention::row<T>(args.dq, group.batch, block.token[lane], block.head[lane]);
+    copy_padded(scratch.dq + lane * width, head_size, inputs.options.scale, head_size, dq);
   }
 }
 
 // to[key] += from[key] for one key/value head; from [Tk, width].
+template <class T>
 void add_key_gradient(const float* from, std::int64_t width, const HeadGroup& group, const View& to) {
   for (std::int64_t key = 0; key < to.size(1); ++key, from += width) {
-    float* row = attention::row(to, group.batch, key, group.kv_head);
-    for (std::int64_t i = 0; i < to.size(3); ++i) row[i] += from[i];
+    T* row = attention::row<T>(to, group.batch, key, group.kv_head);
+    for_each_vector(to.size(3),
+                    [&](auto at) HWY_ATTR { store(at, hn::Add(load(at, row), load(at, from)), row); });
   }
+}
+
+// `sums`: [2, Tk, padded D], this thread's.
+template <class T>
+void group_of(const AttentionBackwardArgs& args, const HeadGroup& group, float* sums) {
+  const std::int64_t width = attention::padded(args.inputs.k.size(3)), size = args.inputs.k.size(1) * width;
+  std::fill_n(sums, 2 * size, 0.0F);
+  for (std::int64_t index = 0; index < group.num_blocks(); ++index)
+    backward_block<T>(args, group, index, sums, sums + size);
+  add_key_gradient<T>(sums, width, group, args.dk);
+  add_key_gradient<T>(sums + size, width, group, args.dv);
 }
 
 }  // namespace
 
-// `sums`: [2, Tk, padded D], this thread's.
 void backward_group(const AttentionBackwardArgs& args, const HeadGroup& group, float* sums) {
-  const std::int64_t width = attention::padded(args.inputs.k.size(3)), size = args.inputs.k.size(1) * width;
-  std::fill_n(sums, 2 * size, 0.0F);
-  for (std::int64_t index = 0; index < group.num_blocks(); ++index)
-    backward_block(args, group, index, sums, sums + size);
-  add_key_gradient(sums, width, group, args.dk);
-  add_key_gradient(sums + size, width, group, args.dv);
+  group_of<float>(args, group, sums);
+}
+void backward_group_bf16(const AttentionBackwardArgs& args, const HeadGroup& group, float* sums) {
+  group_of<BFloat16>(args, group, sums);
 }
 
 }  // namespace terroir::HWY_NAMESPACE
@@ -141,6 +154,7 @@ namespace terroir {
 namespace {
 
 HWY_EXPORT(backward_group);
+HWY_EXPORT(backward_group_bf16);
 
 // What one thread needs: dk and dv of one head.
 std::int64_t workspace_floats(std::int64_t num_keys, std::int64_t head_size) {
@@ -149,16 +163,17 @@ std::int64_t workspace_floats(std::int64_t num_keys, std::int64_t head_size) {
 
 }  // namespace
 
-std::int64_t attention_backward_workspace_bytes(std::int64_t num_keys, std::int64_t head_size,
-                                                int num_threads) {
-  return workspace_floats(num_keys, head_size) * num_threads * static_cast<std::int64_t>(sizeof(float));
-}
-
 namespace cpu {
+
+std::int64_t attention_backward_workspace_bytes(const AttentionSizes& sizes, int num_threads) {
+  return workspace_floats(sizes.num_keys, sizes.head_size) * num_threads *
+         static_cast<std::int64_t>(sizeof(float));
+}
 
 void attention_backward(OpContext& ctx, const AttentionBackwardArgs& args) {
   const AttentionInputs& inputs = args.inputs;
-  const auto backward_group = HWY_DYNAMIC_DISPATCH(backward_group);
+  const auto backward_group = inputs.q.dtype() == DType::kBF16 ? HWY_DYNAMIC_DISPATCH(backward_group_bf16)
+                                                               : HWY_DYNAMIC_DISPATCH(backward_group);
   const std::int64_t num_groups = attention::num_head_groups(inputs);
   const std::int64_t shares = std::min<std::int64_t>(ctx.num_threads, num_groups);
   const std::int64_t floats = workspace_floats(inputs.k.size(1), inputs.k.size(3));

@@ -79,6 +79,7 @@ void scale_rows(const float* factors, std::int64_t width, float* x) {
   }
 }
 
+template <class T>
 void write_results(const AttentionForwardArgs& args, const HeadGroup& group, const QueryBlock& block,
                    std::int64_t width, Scratch& scratch) {
   float inverse[kQueries];
@@ -87,39 +88,48 @@ void write_results(const AttentionForwardArgs& args, const HeadGroup& group, con
   scale_rows(inverse, width, scratch.o);
   for (std::int64_t lane = 0; lane < block.count; ++lane) {
     const std::int64_t token = block.token[lane], head = block.head[lane];
-    std::memcpy(attention::row(args.o, group.batch, token, head), scratch.o + lane * width,
-                static_cast<std::size_t>(args.o.size(3)) * sizeof(float));
+    T* row = attention::row<T>(args.o, group.batch, token, head);
+    for_each_vector(args.o.size(3),
+                    [&](auto at) HWY_ATTR { store(at, load(at, scratch.o + lane * width), row); });
     args.lse.data<float>()[group.batch * args.lse.stride(0) + head * args.lse.stride(1) + token] =
         (scratch.softmax.max[lane] + std::log2(scratch.softmax.sum[lane])) / attention::kLog2E;
   }
 }
 
-}  // namespace
-
-void forward_block(const AttentionForwardArgs& args, const HeadGroup& group, std::int64_t index) {
+template <class T>
+void block_of(const AttentionForwardArgs& args, const HeadGroup& group, std::int64_t index) {
   const AttentionInputs& inputs = args.inputs;
   const std::int64_t head_size = inputs.q.size(3), width = attention::padded(head_size);
   const KeyTokens keys = attention::key_tokens(inputs, group.batch);
   const QueryBlock block = attention::query_block(inputs, group, index);
   Scratch scratch;
-  pack_queries(inputs.q, group.batch, block, 1, width, scratch.o);  // where the results are not yet
+  pack_queries<T>(inputs.q, group.batch, block, 1, width, scratch.o);  // where the results are not yet
   transpose(scratch.o, width, inputs.options.scale * attention::kLog2E, scratch.q);
   std::fill_n(scratch.softmax.max, kQueries, -std::numeric_limits<float>::infinity());
   std::fill_n(scratch.softmax.sum, kQueries, 0.0F);
   std::fill_n(scratch.o, kQueries * width, 0.0F);
   attention::for_each_key_span(
       block.extent, keys, [&](std::int64_t begin, std::int64_t count, bool masked) HWY_ATTR {
-        multiply<Left::kRowMajor>({count, kQueries, head_size,
-                                   attention::row(inputs.k, group.batch, begin, group.kv_head),
-                                   inputs.k.stride(1), scratch.q, kQueries, scratch.scores, kQueries, false});
+        const LeftRows k = left_rows<T>(inputs.k, group, begin, count, width, scratch.values);
+        multiply<Left::kRowMajor>({count, kQueries, head_size, k.data, k.stride, scratch.q, kQueries,
+                                   scratch.scores, kQueries, false});
         if (masked) mask_scores(block, keys, begin, count, scratch.scores);
         update_softmax(count, scratch.scores, scratch.softmax);
         scale_rows(scratch.softmax.correction, width, scratch.o);
-        pack_keys(inputs.v, group, begin, count, width, scratch.values);
+        pack_keys<T>(inputs.v, group, begin, count, width, scratch.values);
         multiply<Left::kDepthMajor>({kQueries, width, count, scratch.scores, kQueries, scratch.values, width,
                                      scratch.o, width, true});
       });
-  write_results(args, group, block, width, scratch);
+  write_results<T>(args, group, block, width, scratch);
+}
+
+}  // namespace
+
+void forward_block(const AttentionForwardArgs& args, const HeadGroup& group, std::int64_t index) {
+  block_of<float>(args, group, index);
+}
+void forward_block_bf16(const AttentionForwardArgs& args, const HeadGroup& group, std::int64_t index) {
+  block_of<BFloat16>(args, group, index);
 }
 
 }  // namespace terroir::HWY_NAMESPACE
@@ -129,13 +139,15 @@ HWY_AFTER_NAMESPACE();
 namespace terroir {
 namespace {
 HWY_EXPORT(forward_block);
-}
+HWY_EXPORT(forward_block_bf16);
+}  // namespace
 
 namespace cpu {
 
 void attention_forward(OpContext& ctx, const AttentionForwardArgs& args) {
   const AttentionInputs& inputs = args.inputs;
-  const auto forward_block = HWY_DYNAMIC_DISPATCH(forward_block);
+  const auto forward_block = inputs.q.dtype() == DType::kBF16 ? HWY_DYNAMIC_DISPATCH(forward_block_bf16)
+                                                              : HWY_DYNAMIC_DISPATCH(forward_block);
   const std::int64_t max_queries =
       inputs.q.size(1) * std::min(inputs.options.q_heads_per_kv, inputs.q.size(2));
   const std::int64_t num_blocks = (max_queries + attention::kQueries - 1) / attention::kQueries;

@@ -135,11 +135,13 @@ void for_each_key_span(const Extent& queries, const KeyTokens& keys, Body&& body
 }
 
 // The row [D] of one head of one token.
-inline const float* row(const ConstView& x, std::int64_t batch, std::int64_t token, std::int64_t head) {
-  return x.data<float>() + batch * x.stride(0) + token * x.stride(1) + head * x.stride(2);
+template <class T = float>
+const T* row(const ConstView& x, std::int64_t batch, std::int64_t token, std::int64_t head) {
+  return x.data<T>() + batch * x.stride(0) + token * x.stride(1) + head * x.stride(2);
 }
-inline float* row(const View& x, std::int64_t batch, std::int64_t token, std::int64_t head) {
-  return x.data<float>() + batch * x.stride(0) + token * x.stride(1) + head * x.stride(2);
+template <class T = float>
+T* row(const View& x, std::int64_t batch, std::int64_t token, std::int64_t head) {
+  return x.data<T>() + batch * x.stride(0) + token * x.stride(1) + head * x.stride(2);
 }
 
 }  // namespace terroir::attention

@@ -102,28 +102,47 @@ HWY_INLINE void multiply(const Product& p) {
 }
 
 // to[i] = factor * from[i] for i < n, 0 for n <= i < width.
-inline void copy_padded(const float* from, std::int64_t n, float factor, std::int64_t width, float* to) {
+template <class From, class To>
+void copy_padded(const From* from, std::int64_t n, float factor, std::int64_t width, To* to) {
   const auto factors = hn::Set(FloatTag(), factor);
   for_each_vector(n, [&](auto at) HWY_ATTR { store(at, hn::Mul(factors, load(at, from)), to); });
-  for (std::int64_t i = n; i < width; ++i) to[i] = 0;
+  for (std::int64_t i = n; i < width; ++i) to[i] = To{};
 }
 
 // The rows of x that a block of queries reads, scaled: out [kQueries, width]. Rows beyond the block's count
 // are zero.
-inline void pack_queries(const ConstView& x, std::int64_t batch, const attention::QueryBlock& block,
-                         float factor, std::int64_t width, float* out) {
+template <class T>
+void pack_queries(const ConstView& x, std::int64_t batch, const attention::QueryBlock& block, float factor,
+                  std::int64_t width, float* out) {
   for (std::int64_t lane = 0; lane < kQueries; ++lane, out += width)
-    copy_padded(attention::row(x, batch, block.token[lane], block.head[lane]),
+    copy_padded(attention::row<T>(x, batch, block.token[lane], block.head[lane]),
                 lane < block.count ? x.size(3) : 0, factor, width, out);
 }
 
 // `count` rows of keys or values from `begin` on: out [count, width]. Besides the padding, this takes them
 // from rows that may all fall into the same cache sets to memory that does not.
-inline void pack_keys(const ConstView& x, const attention::HeadGroup& group, std::int64_t begin,
-                      std::int64_t count, std::int64_t width, float* out) {
-  const float* from = attention::row(x, group.batch, begin, group.kv_head);
+template <class T>
+void pack_keys(const ConstView& x, const attention::HeadGroup& group, std::int64_t begin, std::int64_t count,
+               std::int64_t width, float* out) {
+  const T* from = attention::row<T>(x, group.batch, begin, group.kv_head);
   for (std::int64_t key = 0; key < count; ++key, from += x.stride(1), out += width)
     copy_padded(from, x.size(3), 1, width, out);
+}
+
+// Rows of keys or values as a product's left factor: where they lie if they are f32, else packed into `out`.
+struct LeftRows {
+  const float* data;
+  std::int64_t stride;
+};
+template <class T>
+LeftRows left_rows(const ConstView& x, const attention::HeadGroup& group, std::int64_t begin,
+                   std::int64_t count, std::int64_t width, float* out) {
+  if constexpr (std::is_same_v<T, float>) {
+    return {attention::row(x, group.batch, begin, group.kv_head), x.stride(1)};
+  } else {
+    pack_keys<T>(x, group, begin, count, width, out);
+    return {out, width};
+  }
 }
 
 // out [width, kQueries] = factor * rows [kQueries, width] transposed; both numbers are multiples of 4.

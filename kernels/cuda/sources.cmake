@@ -2,6 +2,9 @@
 # from the repository root.
 set(TERROIR_CUDA_KERNEL_SOURCES
   kernels/adamw/adamw_cuda.cu
+  kernels/attention/attention_merge_cuda.cu
+  kernels/attention/attention_simt_backward_cuda.cu
+  kernels/attention/attention_simt_forward_cuda.cu
   kernels/embedding/embedding_backward_cuda.cu
   kernels/embedding/embedding_cuda.cu
   kernels/linear_cross_entropy/linear_cross_entropy_cuda.cu
@@ -16,6 +19,7 @@ set(TERROIR_CUDA_KERNEL_SOURCES
   kernels/tensor/elementwise_cuda.cu)
 # Host code of the module that needs no library but the CUDA runtime.
 set(TERROIR_CUDA_HOST_SOURCES
+  kernels/attention/attention_cuda.cc
   kernels/cuda/cuda_error.cc
   kernels/cuda/module.cc
   kernels/cuda/runtime.cc)

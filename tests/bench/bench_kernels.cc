@@ -88,7 +88,8 @@ void attention_backward_at(benchmark::State& state) {
   const AttentionInputs inputs = p.inputs();
   OpContext ctx = context(state.range(5));
   attention_forward(ctx, {inputs, p.o.view, p.lse.view});
-  const Buffer workspace(attention_backward_workspace_bytes(p.num_tokens, p.head_size, ctx.num_threads));
+  const Buffer workspace(attention_backward_workspace_bytes(
+      {inputs.q.size(0), p.num_tokens, p.num_q_heads, p.num_tokens, p.head_size}, ctx.num_threads));
   const AttentionBackwardArgs args = {.inputs = inputs,
                                       .o = p.o.view,
                                       .lse = p.lse.view,

@@ -133,8 +133,8 @@ TEST_P(AttentionOf, BackwardEqualsTheReferenceAndAddsToKeyGradients) {
     want_dk[i] += problem.reference.dk[i];
     want_dv[i] += problem.reference.dv[i];
   }
-  const Workspace workspace(
-      attention_backward_workspace_bytes(sizes.num_keys, sizes.head_size, ctx.num_threads));
+  const Workspace workspace(attention_backward_workspace_bytes(
+      {sizes.batch, sizes.num_queries, sizes.num_q_heads, sizes.num_keys, sizes.head_size}, ctx.num_threads));
   attention_backward(ctx,
                      {problem.inputs(), o.view(), lse.view(), problem.dout.view(), dq, dk, dv, workspace});
   expect_close(dq, problem.reference.dq, 3 * kTolerance, "dq");
@@ -212,7 +212,7 @@ TEST(Attention, MergedHalvesEqualTheWholeForwardAndBackward) {
   Tensor dk({2, 90, 2, 24}), dv({2, 90, 2, 24});
   dk.randomize(1, 0);
   dv.randomize(1, 0);
-  const Workspace workspace(attention_backward_workspace_bytes(90, 24, 2));
+  const Workspace workspace(attention_backward_workspace_bytes({2, 90, 4, 90, 24}, 2));
   const auto backward = [&](std::int64_t begin, std::int64_t end, const Tensor& dq) {
     attention_backward(ctx, {part(begin, end), o_a.view(), lse_a.view(), problem.dout.view(), dq,
                              dk.view().slice(1, begin, end), dv.view().slice(1, begin, end), workspace});
@@ -278,7 +278,7 @@ TEST(Attention, ResultsDoNotDependOnTheNumberOfThreads) {
     r.dk.randomize(1);
     r.dv.randomize(2);
     OpContext ctx = context(num_threads);
-    const Workspace workspace(attention_backward_workspace_bytes(150, 20, num_threads));
+    const Workspace workspace(attention_backward_workspace_bytes({2, 150, 6, 150, 20}, num_threads));
     attention_forward(ctx, {problem.inputs(), r.o, r.lse});
     attention_backward(
         ctx, {problem.inputs(), r.o.view(), r.lse.view(), problem.dout.view(), r.dq, r.dk, r.dv, workspace});
@@ -344,7 +344,7 @@ TEST(Attention, RefusesWrongArgumentsAndWritesNothing) {
   });
 
   Tensor dq({1, 4, 4, 8}), dk({1, 4, 2, 8}), dv({1, 4, 2, 8});
-  const Workspace small(attention_backward_workspace_bytes(4, 8, 1) - 1);
+  const Workspace small(attention_backward_workspace_bytes({1, 4, 4, 4, 8}, 1) - 1);
   EXPECT_THROW(attention_backward(
                    ctx, {problem.inputs(), o.view(), lse.view(), problem.dout.view(), dq, dk, dv, small}),
                ContractError);

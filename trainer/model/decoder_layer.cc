@@ -254,7 +254,12 @@ LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_
       std::max(rms_norm_backward_workspace(local_tokens, shape.hidden),
                rms_norm_backward_workspace(tokens * std::max(shape.heads, shape.kv_heads), shape.head_dim));
   const std::int64_t attention_bytes =
-      attention_backward_workspace_bytes(sequence, shape.head_dim, num_threads);
+      attention_backward_workspace_bytes({.batch = batch,
+                                          .num_queries = sequence,
+                                          .num_heads = shape.heads,
+                                          .num_keys = sequence,
+                                          .head_size = shape.head_dim},
+                                         num_threads);
   scratch.workspace = arena.allocate(DType::kU8, {std::max(norm_bytes, attention_bytes)});
   return scratch;
 }

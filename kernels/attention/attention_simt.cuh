@@ -1,0 +1,176 @@
+// What the SIMT attention kernels share: how they find rows, tiles and which keys a query sees.
+//
+// Shape letters as in attention.h. A block has kWarps warps and works on tiles of kTile = 32 queries and 32
+// keys: one row of one side for each lane, and kRowsPerWarp rows of the other for each warp. Rows lie in
+// shared memory as f32, kStride elements apart, so that 32 lanes which read the same column of their rows use
+// 32 banks. Heads smaller than 32 kChunks are padded with zeros.
+#pragma once
+
+#include "kernels/attention/attention.h"
+#include "kernels/cuda/device.cuh"
+
+namespace terroir::cuda::attention {
+
+constexpr int kTile = kWarpSize;
+constexpr int kWarps = 8;
+constexpr int kThreads = kWarps * kWarpSize;
+constexpr int kRowsPerWarp = kTile / kWarps;
+constexpr float kLog2E = 1.44269504F, kLn2 = 0.693147182F;
+
+// The rows [D] of a tensor [B, T, heads, D].
+template <class T>
+struct HeadRows {
+  T* data;
+  std::int64_t batch_stride, token_stride, head_stride;
+
+  __device__ T* row(std::int64_t batch, std::int64_t token, std::int64_t head) const {
+    return data + batch * batch_stride + token * token_stride + head * head_stride;
+  }
+};
+template <class T, class AnyView>
+HeadRows<T> head_rows(const AnyView& view) {
+  return {static_cast<T*>(const_cast<void*>(static_cast<const void*>(view.raw()))), view.stride(0),
+          view.stride(1), view.stride(2)};
+}
+
+// f32 or i32 [B, heads, T] or [B, T], innermost contiguous.
+struct Tokens {
+  const std::int32_t *positions, *documents;
+  std::int64_t positions_stride, documents_stride;  // from one batch item to the next
+};
+
+template <class T>
+struct Inputs {
+  HeadRows<const T> q, k, v;
+  Tokens queries, keys;
+  std::int64_t num_queries, num_keys;
+  int num_heads, num_kv_heads, head_size, heads_per_kv, head_offset;
+  float scale;
+
+  __device__ int kv_head(int head) const { return (head + head_offset) / heads_per_kv; }
+};
+template <class T>
+Inputs<T> kernel_inputs(const AttentionInputs& in) {
+  const auto tokens = [](const ConstView& positions, const ConstView& documents) {
+    return Tokens{static_cast<const std::int32_t*>(positions.raw()),
+                  static_cast<const std::int32_t*>(documents.raw()), positions.stride(0),
+                  documents.stride(0)};
+  };
+  return {head_rows<const T>(in.q),
+          head_rows<const T>(in.k),
+          head_rows<const T>(in.v),
+          tokens(in.positions_q, in.documents_q),
+          tokens(in.positions_k, in.documents_k),
+          in.q.size(1),
+          in.k.size(1),
+          static_cast<int>(in.q.size(2)),
+          static_cast<int>(in.k.size(2)),
+          static_cast<int>(in.q.size(3)),
+          static_cast<int>(in.options.q_heads_per_kv),
+          static_cast<int>(in.options.q_head_offset),
+          in.options.scale};
+}
+
+// Where a lane's token stands. Lanes beyond the last token stand nowhere: document -1 of their own kind is
+// never asked, since `valid` comes first.
+struct Place {
+  int position, document;
+  bool valid;
+};
+__device__ __forceinline__ Place place_of(const Tokens& tokens, std::int64_t batch, std::int64_t token,
+                                          std::int64_t count) {
+  if (token >= count) return {0, 0, false};
+  return {tokens.positions[batch * tokens.positions_stride + token],
+          tokens.documents[batch * tokens.documents_stride + token], true};
+}
+__device__ __forceinline__ bool sees(const Place& query, const Place& key) {
+  return query.valid && key.valid && query.document == key.document && key.position <= query.position;
+}
+
+// Smallest and largest of a warp's places.
+struct Extent {
+  int min_position, max_position, min_document, max_document;
+};
+__device__ __forceinline__ Extent extent_of(const Place& place) {
+  constexpr int kMost = 0x7FFFFFFF, kLeast = -0x7FFFFFFF - 1;
+  Extent e = {place.valid ? place.position : kMost, place.valid ? place.position : kLeast,
+              place.valid ? place.document : kMost, place.valid ? place.document : kLeast};
+#pragma unroll
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    e.min_position = min(e.min_position, __shfl_xor_sync(kFullWarp, e.min_position, offset));
+    e.max_position = max(e.max_position, __shfl_xor_sync(kFullWarp, e.max_position, offset));
+    e.min_document = min(e.min_document, __shfl_xor_sync(kFullWarp, e.min_document, offset));
+    e.max_document = max(e.max_document, __shfl_xor_sync(kFullWarp, e.max_document, offset));
+  }
+  return e;
+}
+__device__ __forceinline__ bool may_see(const Extent& queries, const Extent& keys) {
+  return keys.min_position <= queries.max_position && keys.min_document <= queries.max_document &&
+         keys.max_document >= queries.min_document;
+}
+
+template <int kChunks>
+constexpr int kStride = kChunks* kWarpSize + 1;
+template <int kChunks>
+constexpr int kTileFloats = kTile* kStride<kChunks>;
+
+// Rows [first, first + 32) of one head into shared memory, zeros beyond the last token and the head's size.
+// All threads of the block; a barrier must follow.
+template <int kChunks, class T>
+__device__ void load_tile(float* tile, const HeadRows<const T>& rows, std::int64_t batch, std::int64_t first,
+                          std::int64_t count, int head, int head_size) {
+  const int lane = threadIdx.x % kWarpSize, warp = threadIdx.x / kWarpSize;
+  for (int r = warp; r < kTile; r += kWarps) {
+    const bool exists = first + r < count;
+    const T* from = exists ? rows.row(batch, first + r, head) : nullptr;
+#pragma unroll
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      const int d = chunk * kWarpSize + lane;
+      tile[r * kStride<kChunks> + d] = exists && d < head_size ? to_float(from[d]) : 0.0F;
+    }
+  }
+}
+
+// dots[i] = <row first_row + i of `mine`, row `lane` of `others`>
+template <int kChunks>
+__device__ __forceinline__ void dot_rows(float (&dots)[kRowsPerWarp], const float* mine, int first_row,
+                                         const float* others, int lane) {
+#pragma unroll
+  for (int i = 0; i < kRowsPerWarp; ++i) dots[i] = 0;
+#pragma unroll 8
+  for (int d = 0; d < kChunks * kWarpSize; ++d) {
+    const float other = others[lane * kStride<kChunks> + d];
+#pragma unroll
+    for (int i = 0; i < kRowsPerWarp; ++i)
+      dots[i] = fmaf(mine[(first_row + i) * kStride<kChunks> + d], other, dots[i]);
+  }
+}
+
+// sums[i][chunk] += sum over the 32 rows r of `rows`: weight[i] of lane r * rows[r][32 chunk + lane]
+template <int kChunks>
+__device__ __forceinline__ void add_weighted_rows(float (&sums)[kRowsPerWarp][kChunks],
+                                                  const float (&weight)[kRowsPerWarp], const float* rows,
+                                                  int lane) {
+#pragma unroll 4
+  for (int r = 0; r < kTile; ++r) {
+    float of_row[kRowsPerWarp];
+#pragma unroll
+    for (int i = 0; i < kRowsPerWarp; ++i) of_row[i] = __shfl_sync(kFullWarp, weight[i], r);
+#pragma unroll
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      const float value = rows[r * kStride<kChunks> + chunk * kWarpSize + lane];
+#pragma unroll
+      for (int i = 0; i < kRowsPerWarp; ++i) sums[i][chunk] = fmaf(of_row[i], value, sums[i][chunk]);
+    }
+  }
+}
+
+// Calls body.template operator()<kChunks>() for the smallest instance that a head fits.
+template <class Body>
+void for_head_size(std::int64_t head_size, Body&& body) {
+  if (head_size <= 64) return body.template operator()<2>();
+  if (head_size <= 128) return body.template operator()<4>();
+  return body.template operator()<8>();
+}
+
+}  // namespace terroir::cuda::attention
