@@ -7,7 +7,9 @@
 //
 // A row is the innermost dimension, H long. Tensors of rows have rank 2, [T, H], or rank 3, [T, heads, H]
 // (the per-head norm of queries and keys, strided views of the fused projection); `...` below stands for
-// either. All f32. Wrong shapes, dtypes or devices throw ContractError before anything is written.
+// either. All have the same dtype, f32 or bf16, but rstd and dweight, which are f32. Sums and products are
+// f32, rounded where stored; y is the norm of the rounded residual, as backward sees it. Wrong shapes, dtypes
+// or devices throw ContractError before anything is written.
 #pragma once
 
 #include "kernels/tensor/op_context.h"
@@ -37,16 +39,23 @@ struct RmsNormBackwardArgs {
   View dweight;    // [H], added to
   View workspace;  // u8 [rms_norm_backward_workspace(shape of dy)] or longer
 };
-// dweight is summed over fixed blocks of rows, then over the blocks in their order: the number of threads
-// changes no bit.
+// dweight is summed over fixed sets of rows, then over these parts in their order: the number of threads
+// changes no bit, nor does a GPU's schedule.
 void rms_norm_backward(OpContext& ctx, const RmsNormBackwardArgs& args);
 
-// Bytes. `rows` is the product of all dimensions of dy but the last. Never more than 64 rows' worth.
+// Bytes, enough on any device. `rows` is the product of all dimensions of dy but the last.
+constexpr std::int64_t kRmsNormMaxParts =
+    264;  // of dweight: two blocks for each of an H100's multiprocessors
 std::int64_t rms_norm_backward_workspace(std::int64_t rows, std::int64_t hidden_size);
 
 namespace cpu {
 void rms_norm_forward(OpContext& ctx, const RmsNormForwardArgs& args);
 void rms_norm_backward(OpContext& ctx, const RmsNormBackwardArgs& args);
 }  // namespace cpu
+
+namespace cuda {
+void rms_norm_forward(OpContext& ctx, const RmsNormForwardArgs& args);
+void rms_norm_backward(OpContext& ctx, const RmsNormBackwardArgs& args);
+}  // namespace cuda
 
 }  // namespace terroir

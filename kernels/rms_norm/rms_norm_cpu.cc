@@ -43,7 +43,8 @@ HWY_BEFORE_NAMESPACE();
 namespace terroir::HWY_NAMESPACE {
 
 // Sum of squares of a row.
-HWY_INLINE float sum_squares(const float* row, std::int64_t n) {
+template <class T>
+HWY_INLINE float sum_squares(const T* row, std::int64_t n) {
   auto sum = hn::Zero(FloatTag());
   for_each_vector(n, [&](auto at) HWY_ATTR {
     const auto value = load(at, row);
@@ -52,16 +53,17 @@ HWY_INLINE float sum_squares(const float* row, std::int64_t n) {
   return sum_of_lanes(sum);
 }
 
-void rms_norm_forward_rows(const RmsNormForwardArgs& args, std::int64_t begin, std::int64_t end) {
+template <class T>
+HWY_INLINE void forward_rows(const RmsNormForwardArgs& args, std::int64_t begin, std::int64_t end) {
   const std::int64_t hidden = args.weight.size(0);
-  const RowAddress<const float> x_rows(args.x), delta_rows(args.delta);
-  const RowAddress<float> residual_rows(args.residual_out), y_rows(args.y);
-  const float* weight = args.weight.data<float>();
+  const RowAddress<const T> x_rows(args.x), delta_rows(args.delta);
+  const RowAddress<T> residual_rows(args.residual_out), y_rows(args.y);
+  const T* weight = args.weight.data<T>();
   float* rstd = args.rstd.data<float>();
   for (std::int64_t r = begin; r < end; ++r) {
-    const float* row = x_rows[r];
+    const T* row = x_rows[r];
     if (delta_rows.given()) {
-      float* residual = residual_rows[r];
+      T* residual = residual_rows[r];
       for_each_vector(hidden, [x = row, delta = delta_rows[r], residual](auto at)
                                   HWY_ATTR { store(at, hn::Add(load(at, x), load(at, delta)), residual); });
       row = residual;
@@ -74,15 +76,23 @@ void rms_norm_forward_rows(const RmsNormForwardArgs& args, std::int64_t begin, s
   }
 }
 
+void rms_norm_forward_rows(const RmsNormForwardArgs& args, std::int64_t begin, std::int64_t end) {
+  if (args.x.dtype() == DType::kBF16) return forward_rows<BFloat16>(args, begin, end);
+  forward_rows<float>(args, begin, end);
+}
+
 // One row of backward: dx = rstd (weight dy - normalized mean(weight dy normalized)) + dresidual, where
 // normalized = residual rstd; dweight += dy normalized.
+template <class T>
 struct BackwardRow {
-  const float *dy, *dresidual, *residual, *weight;
+  const T *dy, *dresidual, *residual, *weight;
   float rstd;
-  float *dx, *dweight;
+  T* dx;
+  float* dweight;
 };
 
-HWY_INLINE void rms_norm_backward_row(const BackwardRow& row, std::int64_t hidden) {
+template <class T>
+HWY_INLINE void rms_norm_backward_row(const BackwardRow<T>& row, std::int64_t hidden) {
   auto sum = hn::Zero(FloatTag());
   for_each_vector(hidden, [&](auto at) HWY_ATTR {
     sum = hn::MulAdd(hn::Mul(load(at, row.dy), load(at, row.weight)), load(at, row.residual), sum);
@@ -100,17 +110,24 @@ HWY_INLINE void rms_norm_backward_row(const BackwardRow& row, std::int64_t hidde
 }
 
 // Rows [begin, end); their part of dweight is written to `dweight_part`.
-void rms_norm_backward_block(const RmsNormBackwardArgs& args, std::int64_t begin, std::int64_t end,
-                             float* dweight_part) {
+template <class T>
+HWY_INLINE void backward_block(const RmsNormBackwardArgs& args, std::int64_t begin, std::int64_t end,
+                               float* dweight_part) {
   const std::int64_t hidden = args.weight.size(0);
-  const RowAddress<const float> dy(args.dy), dresidual(args.dresidual), residual(args.residual);
-  const RowAddress<float> dx(args.dx);
+  const RowAddress<const T> dy(args.dy), dresidual(args.dresidual), residual(args.residual);
+  const RowAddress<T> dx(args.dx);
   const float* rstd = args.rstd.data<float>();
   std::memset(dweight_part, 0, static_cast<std::size_t>(hidden) * sizeof(float));
   for (std::int64_t r = begin; r < end; ++r)
-    rms_norm_backward_row({dy[r], dresidual.given() ? dresidual[r] : nullptr, residual[r],
-                           args.weight.data<float>(), rstd[r], dx[r], dweight_part},
-                          hidden);
+    rms_norm_backward_row<T>({dy[r], dresidual.given() ? dresidual[r] : nullptr, residual[r],
+                              args.weight.data<T>(), rstd[r], dx[r], dweight_part},
+                             hidden);
+}
+
+void rms_norm_backward_block(const RmsNormBackwardArgs& args, std::int64_t begin, std::int64_t end,
+                             float* dweight_part) {
+  if (args.dy.dtype() == DType::kBF16) return backward_block<BFloat16>(args, begin, end, dweight_part);
+  backward_block<float>(args, begin, end, dweight_part);
 }
 
 // dweight += the parts [blocks, hidden], in their order, columns [begin, end) only.

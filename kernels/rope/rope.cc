@@ -62,7 +62,8 @@ void rope_table(const std::vector<double>& inverse_frequencies, const View& tabl
 
 void rope_apply(OpContext& ctx, const RopeArgs& args) {
   const ArgumentCheck check("rope_apply", ctx);
-  check.tensor("x", args.x, DType::kF32, {kAnySize, kAnySize, kAnySize});
+  check.compute_dtype("x", args.x);
+  check.tensor("x", args.x, args.x.dtype(), {kAnySize, kAnySize, kAnySize});
   check.require(args.x.size(2) % 2 == 0, "x is {}, its last dimension must be even", args.x);
   check.tensor("positions", args.positions, DType::kI32, {args.x.size(0)});
   check.tensor("table", args.table, DType::kF32, {kAnySize, args.x.size(2)});

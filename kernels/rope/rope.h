@@ -39,7 +39,7 @@ std::vector<double> rope_inverse_frequencies(double theta, std::int64_t head_dim
 void rope_table(const std::vector<double>& inverse_frequencies, const View& table);
 
 struct RopeArgs {
-  View x;                // f32 [T, heads, D], rotated in place; strides free
+  View x;                // f32 or bf16 [T, heads, D], rotated in place, in f32; strides free
   ConstView positions;   // i32 [T], 0 <= position < P
   ConstView table;       // f32 [P, D], contiguous rows
   bool inverse = false;  // rotate back: the backward of a rotation is its inverse
@@ -51,5 +51,9 @@ void rope_apply(OpContext& ctx, const RopeArgs& args);
 namespace cpu {
 void rope_apply(OpContext& ctx, const RopeArgs& args);
 }  // namespace cpu
+
+namespace cuda {
+void rope_apply(OpContext& ctx, const RopeArgs& args);
+}
 
 }  // namespace terroir

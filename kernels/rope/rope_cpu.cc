@@ -5,33 +5,29 @@
 #include <hwy/foreach_target.h>
 
 #include "base/parallel_for.h"
-#include "kernels/tensor/simd-inl.h"
+#include "kernels/rope/rotate-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace terroir::HWY_NAMESPACE {
 
-template <bool kInverse>
-HWY_INLINE void rotate_head(const float* cos_row, const float* sin_row, std::int64_t half, float* x) {
-  float* y = x + half;
+template <bool kInverse, class T>
+HWY_INLINE void rotate_head(const float* cos_row, const float* sin_row, std::int64_t half, T* x) {
+  T* y = x + half;
   for_each_vector(half, [=](auto at) HWY_ATTR {
-    const auto cosine = load(at, cos_row), sine = load(at, sin_row);
-    const auto first = load(at, x), second = load(at, y);
-    if constexpr (kInverse) {
-      store(at, hn::MulAdd(first, cosine, hn::Mul(second, sine)), x);
-      store(at, hn::NegMulAdd(first, sine, hn::Mul(second, cosine)), y);
-    } else {
-      store(at, hn::NegMulAdd(second, sine, hn::Mul(first, cosine)), x);
-      store(at, hn::MulAdd(first, sine, hn::Mul(second, cosine)), y);
-    }
+    auto first = load(at, x), second = load(at, y);
+    rotate<kInverse>(load(at, cos_row), load(at, sin_row), first, second);
+    store(at, first, x);
+    store(at, second, y);
   });
 }
 
-void rotate_tokens(const RopeArgs& args, std::int64_t begin, std::int64_t end) {
+template <class T>
+HWY_INLINE void rotate_tokens_of(const RopeArgs& args, std::int64_t begin, std::int64_t end) {
   const std::int64_t half = args.x.size(2) / 2;
   const std::int32_t* positions = args.positions.data<std::int32_t>();
   for (std::int64_t t = begin; t < end; ++t) {
     const float* row = args.table.data<float>() + positions[t] * args.table.stride(0);
-    float* x = args.x.data<float>() + t * args.x.stride(0);
+    T* x = args.x.data<T>() + t * args.x.stride(0);
     for (std::int64_t head = 0; head < args.x.size(1); ++head, x += args.x.stride(1)) {
       if (args.inverse) {
         rotate_head<true>(row, row + half, half, x);
@@ -40,6 +36,11 @@ void rotate_tokens(const RopeArgs& args, std::int64_t begin, std::int64_t end) {
       }
     }
   }
+}
+
+void rotate_tokens(const RopeArgs& args, std::int64_t begin, std::int64_t end) {
+  if (args.x.dtype() == DType::kBF16) return rotate_tokens_of<BFloat16>(args, begin, end);
+  rotate_tokens_of<float>(args, begin, end);
 }
 
 }  // namespace terroir::HWY_NAMESPACE

@@ -14,9 +14,10 @@
 namespace terroir {
 namespace {
 
+template <class T>
 struct SwigluBackwardRun {
-  const float *dout, *gate, *up;
-  float *dgate, *dup;
+  const T *dout, *gate, *up;
+  T *dgate, *dup;
 };
 
 }  // namespace
@@ -41,14 +42,16 @@ HWY_INLINE Sigmoid sigmoid(FloatVector x) {
   return {hn::IfThenElse(positive, larger, smaller), hn::IfThenElse(positive, smaller, larger)};
 }
 
-void swiglu_forward_run(const float* gate, const float* up, std::int64_t n, float* out) {
+template <class T>
+HWY_INLINE void forward_run(const T* gate, const T* up, std::int64_t n, T* out) {
   for_each_vector(n, [=](auto at) HWY_ATTR {
     const auto g = load(at, gate);
     store(at, hn::Mul(hn::Mul(g, sigmoid(g).of_x), load(at, up)), out);
   });
 }
 
-void swiglu_backward_run(const SwigluBackwardRun& run, std::int64_t n) {
+template <class T>
+HWY_INLINE void backward_run(const SwigluBackwardRun<T>& run, std::int64_t n) {
   for_each_vector(n, [run](auto at) HWY_ATTR {
     const auto dout = load(at, run.dout), gate = load(at, run.gate), up = load(at, run.up);
     const Sigmoid s = sigmoid(gate);
@@ -59,6 +62,15 @@ void swiglu_backward_run(const SwigluBackwardRun& run, std::int64_t n) {
   });
 }
 
+void forward_run_f32(const float* gate, const float* up, std::int64_t n, float* out) {
+  forward_run(gate, up, n, out);
+}
+void forward_run_bf16(const BFloat16* gate, const BFloat16* up, std::int64_t n, BFloat16* out) {
+  forward_run(gate, up, n, out);
+}
+void backward_run_f32(const SwigluBackwardRun<float>& run, std::int64_t n) { backward_run(run, n); }
+void backward_run_bf16(const SwigluBackwardRun<BFloat16>& run, std::int64_t n) { backward_run(run, n); }
+
 }  // namespace terroir::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -66,32 +78,47 @@ HWY_AFTER_NAMESPACE();
 namespace terroir {
 namespace {
 
-HWY_EXPORT(swiglu_forward_run);
-HWY_EXPORT(swiglu_backward_run);
+HWY_EXPORT(forward_run_f32);
+HWY_EXPORT(forward_run_bf16);
+HWY_EXPORT(backward_run_f32);
+HWY_EXPORT(backward_run_bf16);
 
 constexpr std::int64_t kGrain = 1 << 13;
+
+template <class T>
+void forward_runs(OpContext& ctx, const SwigluForwardArgs& args,
+                  void (*forward_run)(const T*, const T*, std::int64_t, T*)) {
+  const Rows<3> rows({args.gate, args.up, args.out});
+  parallel_for_each_run(ctx.num_threads, rows, kGrain, [&](const auto& at, std::int64_t count) {
+    forward_run(args.gate.data<T>() + at[0], args.up.data<T>() + at[1], count, args.out.data<T>() + at[2]);
+  });
+}
+
+template <class T>
+void backward_runs(OpContext& ctx, const SwigluBackwardArgs& args,
+                   void (*backward_run)(const SwigluBackwardRun<T>&, std::int64_t)) {
+  const Rows<5> rows({args.dout, args.gate, args.up, args.dgate, args.dup});
+  parallel_for_each_run(ctx.num_threads, rows, kGrain, [&](const auto& at, std::int64_t count) {
+    backward_run({args.dout.data<T>() + at[0], args.gate.data<T>() + at[1], args.up.data<T>() + at[2],
+                  args.dgate.data<T>() + at[3], args.dup.data<T>() + at[4]},
+                 count);
+  });
+}
 
 }  // namespace
 
 namespace cpu {
 
 void swiglu_forward(OpContext& ctx, const SwigluForwardArgs& args) {
-  const auto forward = HWY_DYNAMIC_DISPATCH(swiglu_forward_run);
-  const Rows<3> rows({args.gate, args.up, args.out});
-  parallel_for_each_run(ctx.num_threads, rows, kGrain, [&](const auto& at, std::int64_t count) {
-    forward(args.gate.data<float>() + at[0], args.up.data<float>() + at[1], count,
-            args.out.data<float>() + at[2]);
-  });
+  if (args.gate.dtype() == DType::kBF16)
+    return forward_runs<BFloat16>(ctx, args, HWY_DYNAMIC_DISPATCH(forward_run_bf16));
+  forward_runs<float>(ctx, args, HWY_DYNAMIC_DISPATCH(forward_run_f32));
 }
 
 void swiglu_backward(OpContext& ctx, const SwigluBackwardArgs& args) {
-  const auto backward = HWY_DYNAMIC_DISPATCH(swiglu_backward_run);
-  const Rows<5> rows({args.dout, args.gate, args.up, args.dgate, args.dup});
-  parallel_for_each_run(ctx.num_threads, rows, kGrain, [&](const auto& at, std::int64_t count) {
-    backward({args.dout.data<float>() + at[0], args.gate.data<float>() + at[1], args.up.data<float>() + at[2],
-              args.dgate.data<float>() + at[3], args.dup.data<float>() + at[4]},
-             count);
-  });
+  if (args.gate.dtype() == DType::kBF16)
+    return backward_runs<BFloat16>(ctx, args, HWY_DYNAMIC_DISPATCH(backward_run_bf16));
+  backward_runs<float>(ctx, args, HWY_DYNAMIC_DISPATCH(backward_run_f32));
 }
 
 }  // namespace cpu

@@ -38,6 +38,11 @@ void ArgumentCheck::same_shape(const char* name, const ConstView& view, DType dt
   memory(name, view, dtype);
 }
 
+void ArgumentCheck::compute_dtype(const char* name, const ConstView& view) const {
+  require(view.dtype() == DType::kF32 || view.dtype() == DType::kBF16,
+          "{} is {}, its dtype must be f32 or bf16", name, view);
+}
+
 void ArgumentCheck::workspace(const ConstView& view, std::int64_t bytes) const {
   if (bytes == 0) return;
   require(view.rank() == 1 && view.numel() >= bytes, "workspace is {}, must be u8[{}] or longer", view,

@@ -32,6 +32,9 @@ class ArgumentCheck {
               std::initializer_list<std::int64_t> shape) const;
   // As above; its shape is that of `other`.
   void same_shape(const char* name, const ConstView& view, DType dtype, const ConstView& other) const;
+  // The dtype that an op computes with is f32 or bf16: asked of one view, of which the others then have to
+  // be.
+  void compute_dtype(const char* name, const ConstView& view) const;
   // u8[n], contiguous, n >= `bytes`, on the context's device. Not looked at if `bytes` is 0.
   void workspace(const ConstView& view, std::int64_t bytes) const;
   // Further conditions, with the op's name before the message. A view among `args` is printed as by

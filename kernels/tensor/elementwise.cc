@@ -24,8 +24,8 @@ void cast(OpContext& ctx, const ConstView& from, const View& to) {
 
 void add(OpContext& ctx, const ConstView& a, const ConstView& b, const View& out) {
   const ArgumentCheck check("add", ctx);
-  check.require(a.dtype() == DType::kF32 || a.dtype() == DType::kF64, "a is {}, its dtype must be f32 or f64",
-                a);
+  const bool summed = a.dtype() == DType::kF32 || a.dtype() == DType::kBF16 || a.dtype() == DType::kF64;
+  check.require(summed, "a is {}, its dtype must be f32, bf16 or f64", a);
   check.same_shape("a", a, a.dtype(), a);
   check.same_shape("b", b, a.dtype(), a);
   check.same_shape("out", out, a.dtype(), a);
@@ -42,8 +42,7 @@ void scale(OpContext& ctx, const View& x, float factor) {
 
 void fill(OpContext& ctx, const View& out, float value) {
   const ArgumentCheck check("fill", ctx);
-  check.require(out.dtype() == DType::kF32 || out.dtype() == DType::kBF16,
-                "out is {}, its dtype must be f32 or bf16", out);
+  check.compute_dtype("out", out);
   check.same_shape("out", out, out.dtype(), out);
   op_table(ctx.stream.device()).fill(ctx, {out, value});
 }

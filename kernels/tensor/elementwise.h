@@ -35,7 +35,8 @@ void copy(OpContext& ctx, const ConstView& from, const View& to);
 // (exact).
 void cast(OpContext& ctx, const ConstView& from, const View& to);
 
-// out = a + b. f32 or f64, the same for all. `out` may be `a` or `b` (the same view, not a shifted one).
+// out = a + b. f32, bf16 (summed in f32, rounded once) or f64, the same for all. `out` may be `a` or `b` (the
+// same view, not a shifted one).
 void add(OpContext& ctx, const ConstView& a, const ConstView& b, const View& out);
 
 // out += x: add(ctx, out, x, out).
@@ -54,5 +55,13 @@ void add(OpContext& ctx, const AddArgs& args);
 void scale(OpContext& ctx, const ScaleArgs& args);
 void fill(OpContext& ctx, const FillArgs& args);
 }  // namespace cpu
+
+namespace cuda {
+void copy(OpContext& ctx, const CopyArgs& args);
+void cast(OpContext& ctx, const CopyArgs& args);
+void add(OpContext& ctx, const AddArgs& args);
+void scale(OpContext& ctx, const ScaleArgs& args);
+void fill(OpContext& ctx, const FillArgs& args);
+}  // namespace cuda
 
 }  // namespace terroir

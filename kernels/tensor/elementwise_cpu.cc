@@ -18,8 +18,13 @@ void widen_run(const BFloat16* from, std::int64_t n, float* to) {
   for_each_vector(n, [=](auto at) HWY_ATTR { store(at, load(at, from), to); });
 }
 
-void add_run(const float* a, const float* b, std::int64_t n, float* out) {
+template <class T>
+HWY_INLINE void add_run(const T* a, const T* b, std::int64_t n, T* out) {
   for_each_vector(n, [=](auto at) HWY_ATTR { store(at, hn::Add(load(at, a), load(at, b)), out); });
+}
+void add_run_f32(const float* a, const float* b, std::int64_t n, float* out) { add_run(a, b, n, out); }
+void add_run_bf16(const BFloat16* a, const BFloat16* b, std::int64_t n, BFloat16* out) {
+  add_run(a, b, n, out);
 }
 
 void scale_run(float factor, std::int64_t n, float* x) {
@@ -44,7 +49,8 @@ namespace {
 
 HWY_EXPORT(round_run);
 HWY_EXPORT(widen_run);
-HWY_EXPORT(add_run);
+HWY_EXPORT(add_run_f32);
+HWY_EXPORT(add_run_bf16);
 HWY_EXPORT(scale_run);
 HWY_EXPORT(fill_run_f32);
 HWY_EXPORT(fill_run_bf16);
@@ -52,13 +58,16 @@ HWY_EXPORT(fill_run_bf16);
 // Below this many elements a second thread costs more than it saves.
 constexpr std::int64_t kGrain = 1 << 14;
 
-void add_f64(OpContext& ctx, const AddArgs& args) {
+void add_run_f64(const double* a, const double* b, std::int64_t n, double* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+
+template <class T>
+void add_runs(OpContext& ctx, const AddArgs& args, void (*add_run)(const T*, const T*, std::int64_t, T*)) {
   const Rows<3> rows({args.a, args.b, args.out});
   parallel_for_each_run(ctx.num_threads, rows, kGrain, [&](const auto& offsets, std::int64_t count) {
-    const double* a = args.a.data<double>() + offsets[0];
-    const double* b = args.b.data<double>() + offsets[1];
-    double* out = args.out.data<double>() + offsets[2];
-    for (std::int64_t i = 0; i < count; ++i) out[i] = a[i] + b[i];
+    add_run(args.a.data<T>() + offsets[0], args.b.data<T>() + offsets[1], count,
+            args.out.data<T>() + offsets[2]);
   });
 }
 
@@ -91,13 +100,14 @@ void cast(OpContext& ctx, const CopyArgs& args) {
 }
 
 void add(OpContext& ctx, const AddArgs& args) {
-  if (args.a.dtype() == DType::kF64) return add_f64(ctx, args);
-  const auto add = HWY_DYNAMIC_DISPATCH(add_run);
-  const Rows<3> rows({args.a, args.b, args.out});
-  parallel_for_each_run(ctx.num_threads, rows, kGrain, [&](const auto& offsets, std::int64_t count) {
-    add(args.a.data<float>() + offsets[0], args.b.data<float>() + offsets[1], count,
-        args.out.data<float>() + offsets[2]);
-  });
+  switch (args.a.dtype()) {
+    case DType::kF64:
+      return add_runs<double>(ctx, args, add_run_f64);
+    case DType::kBF16:
+      return add_runs<BFloat16>(ctx, args, HWY_DYNAMIC_DISPATCH(add_run_bf16));
+    default:
+      return add_runs<float>(ctx, args, HWY_DYNAMIC_DISPATCH(add_run_f32));
+  }
 }
 
 void scale(OpContext& ctx, const ScaleArgs& args) {

@@ -36,6 +36,10 @@ class Rows {
   }
 
   std::int64_t numel() const { return views_[0].numel(); }
+  // The dimensions that number rows: at most 3, since a fourth is innermost and contiguous.
+  int outer_rank() const { return outer_rank_; }
+  std::int64_t outer_size(int dim) const { return shape_[dim]; }
+  std::int64_t outer_stride(std::size_t view, int dim) const { return strides_[view][dim]; }
   std::int64_t row_length() const { return outer_rank_ < rank_ ? shape_[rank_ - 1] : 1; }
   // Where row `row` of view `view` begins, in elements.
   std::int64_t offset(std::size_t view, std::int64_t row) const {
