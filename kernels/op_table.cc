@@ -6,6 +6,7 @@
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 #include "kernels/loss_sums/loss_sums.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/squared_norm/squared_norm.h"
@@ -33,6 +34,8 @@ constexpr OpTable kCpuOps = {
     .embedding_backward = cpu::embedding_backward,
     .rms_norm_forward = cpu::rms_norm_forward,
     .rms_norm_backward = cpu::rms_norm_backward,
+    .qk_norm_rope_forward = cpu::qk_norm_rope_forward,
+    .qk_norm_rope_backward = cpu::qk_norm_rope_backward,
     .rope_apply = cpu::rope_apply,
     .swiglu_forward = cpu::swiglu_forward,
     .swiglu_backward = cpu::swiglu_backward,

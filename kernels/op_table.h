@@ -25,6 +25,8 @@ struct LinearCrossEntropyArgs;
 struct LossSumsArgs;
 struct MatmulArgs;
 struct MergeVocabStatisticsArgs;
+struct QkNormRopeBackwardArgs;
+struct QkNormRopeForwardArgs;
 struct RmsNormBackwardArgs;
 struct RmsNormForwardArgs;
 struct RopeArgs;
@@ -53,6 +55,8 @@ struct OpTable {
   OpFunction<EmbeddingBackwardArgs> embedding_backward;
   OpFunction<RmsNormForwardArgs> rms_norm_forward;
   OpFunction<RmsNormBackwardArgs> rms_norm_backward;
+  OpFunction<QkNormRopeForwardArgs> qk_norm_rope_forward;
+  OpFunction<QkNormRopeBackwardArgs> qk_norm_rope_backward;
   OpFunction<RopeArgs> rope_apply;
   OpFunction<SwigluForwardArgs> swiglu_forward;
   OpFunction<SwigluBackwardArgs> swiglu_backward;

@@ -8,6 +8,7 @@
 #include "kernels/loss_sums/loss_sums.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/op_table.h"
+#include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/squared_norm/squared_norm.h"
@@ -35,6 +36,8 @@ constexpr OpTable kCudaOps = {
     .embedding_backward = cuda::embedding_backward,
     .rms_norm_forward = cuda::rms_norm_forward,
     .rms_norm_backward = cuda::rms_norm_backward,
+    .qk_norm_rope_forward = cuda::qk_norm_rope_forward,
+    .qk_norm_rope_backward = cuda::qk_norm_rope_backward,
     .rope_apply = cuda::rope_apply,
     .swiglu_forward = cuda::swiglu_forward,
     .swiglu_backward = cuda::swiglu_backward,

@@ -10,8 +10,11 @@ set(TERROIR_CUDA_KERNEL_SOURCES
   kernels/linear_cross_entropy/linear_cross_entropy_cuda.cu
   kernels/linear_cross_entropy/merge_statistics_cuda.cu
   kernels/loss_sums/loss_sums_cuda.cu
+  kernels/qk_norm_rope/qk_norm_rope_backward_cuda.cu
+  kernels/qk_norm_rope/qk_norm_rope_forward_cuda.cu
   kernels/rms_norm/rms_norm_backward_cuda.cu
   kernels/rms_norm/rms_norm_forward_cuda.cu
+  kernels/rms_norm/sum_parts_cuda.cu
   kernels/rope/rope_cuda.cu
   kernels/squared_norm/squared_norm_cuda.cu
   kernels/step_scalars/step_scalars_cuda.cu

@@ -84,18 +84,22 @@ __global__ void __launch_bounds__(kRunThreads) run_kernel(DeviceRuns<Op::kViews>
   const std::int64_t total = runs.row_length / kWidth * runs.num_rows;
   const std::int64_t first =
       static_cast<std::int64_t>(blockIdx.x) * (kRunThreads * Op::kPieces) + threadIdx.x;
-  Offsets<Op::kViews> at[Op::kPieces];
-  typename Op::template Loaded<kWidth> loaded[Op::kPieces];
+  if (first + (Op::kPieces - 1) * kRunThreads < total) {
+    Offsets<Op::kViews> at[Op::kPieces];
+    typename Op::template Loaded<kWidth> loaded[Op::kPieces];
 #pragma unroll
-  for (int i = 0; i < Op::kPieces; ++i) {
-    const std::int64_t index = first + i * kRunThreads;
-    if (index >= total) continue;
-    at[i] = offsets_of<kWidth>(runs, index);
-    loaded[i] = op.template load<kWidth>(at[i]);
+    for (int i = 0; i < Op::kPieces; ++i) {
+      at[i] = offsets_of<kWidth>(runs, first + i * kRunThreads);
+      loaded[i] = op.template load<kWidth>(at[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < Op::kPieces; ++i) op.template store<kWidth>(at[i], loaded[i]);
+    return;
   }
-#pragma unroll
-  for (int i = 0; i < Op::kPieces; ++i)
-    if (first + i * kRunThreads < total) op.template store<kWidth>(at[i], loaded[i]);
+  for (std::int64_t index = first; index < total; index += kRunThreads) {  // the last block
+    const Offsets<Op::kViews> at = offsets_of<kWidth>(runs, index);
+    op.template store<kWidth>(at, op.template load<kWidth>(at));
+  }
 }
 
 // REQUIRES: runs are divisible by kWidth.

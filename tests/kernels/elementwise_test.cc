@@ -1,11 +1,11 @@
 #include "kernels/tensor/elementwise.h"
 
 #include <bit>
-#include <cstring>
 #include <numeric>
+#include <tuple>
 
 #include "tests/kernels/expect_refused.h"
-#include "tests/kernels/test_tensor.h"
+#include "tests/kernels/on_device.h"
 
 namespace terroir::test {
 namespace {
@@ -13,57 +13,113 @@ namespace {
 // More than three times the least work worth a thread, odd rows, gaps between them.
 constexpr std::int64_t kRows = 200, kColumns = 257, kPad = 3;
 
-class ColumnsOf : public testing::TestWithParam<std::int64_t> {};
-INSTANTIATE_TEST_SUITE_P(Sizes, ColumnsOf, testing::Values(1, 3, 7, 8, 16, 17, 63, 64, 65, 257));
+class ColumnsOf : public testing::TestWithParam<std::tuple<std::int64_t, DType>> {};
+INSTANTIATE_TEST_SUITE_P(Sizes, ColumnsOf,
+                         testing::Combine(testing::Values(1, 3, 7, 8, 16, 17, 63, 64, 65, 257, 2048),
+                                          testing::Values(DType::kF32, DType::kBF16)));
 
+// Gaps of every alignment: rows that a GPU can and cannot access 16 bytes at a time.
 TEST_P(ColumnsOf, StridedCopyMovesEveryElementAndNothingElse) {
-  Tensor from({5, GetParam()}, 2), to({5, GetParam()}, 9);
-  from.randomize(1);
-  OpContext ctx = context();
-  copy(ctx, from, to);
-  expect_same_bits(to, from, "to");
-  EXPECT_TRUE(to.gaps_untouched());
+  const auto [columns, dtype] = GetParam();
+  for (const std::int64_t pad : {0, 1, 2, 4, 8}) {
+    Tensor from({5, columns}, pad, dtype), to({5, columns}, 8 - pad, dtype);
+    from.randomize(1);
+    OpContext ctx = context();
+    copy(ctx, from, to);
+    expect_same_bits(to, from, "to");
+    EXPECT_TRUE(to.gaps_untouched());
+  }
 }
 
-TEST_P(ColumnsOf, AddSumsEveryElement) {
-  Tensor a({5, GetParam()}, 2), b({5, GetParam()}), out({5, GetParam()}, 9);
-  a.randomize(1);
-  b.randomize(2);
-  std::vector<double> wanted = values(a);
-  for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] += values(b)[i];
-  OpContext ctx = context();
-  add(ctx, a, b, out);
-  expect_close(out, wanted, 1e-7, "out");
-  EXPECT_TRUE(out.gaps_untouched());
+TEST_P(ColumnsOf, AddSumsEveryElementAndRoundsOnce) {
+  const auto [columns, dtype] = GetParam();
+  for (const std::int64_t pad : {1, 8}) {
+    Tensor a({5, columns}, pad, dtype), b({5, columns}, 0, dtype), out({5, columns}, 2 * pad, dtype);
+    const std::vector<double> left = values(a.randomize(1)), right = values(b.randomize(2));
+    std::vector<double> wanted;
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      const float sum = static_cast<float>(left[i]) + static_cast<float>(right[i]);
+      wanted.push_back(dtype == DType::kBF16 ? rounded_to_bf16(sum) : sum);
+    }
+    OpContext ctx = context();
+    add(ctx, a, b, out);
+    expect_close(out, wanted, 0, "out");
+    EXPECT_TRUE(out.gaps_untouched());
+  }
 }
 
 TEST_P(ColumnsOf, ScaleAndFillReachEveryElement) {
-  Tensor x({3, GetParam()}, 5);
-  std::vector<double> wanted = values(x.randomize(1));
-  for (double& value : wanted) value *= -0.5;
-  OpContext ctx = context();
-  scale(ctx, x, -0.5F);
-  expect_close(x, wanted, 0, "scaled");
-  fill(ctx, x, 7);
-  expect_close(x, std::vector<double>(wanted.size(), 7), 0, "filled");
-  EXPECT_TRUE(x.gaps_untouched());
+  const auto [columns, dtype] = GetParam();
+  for (const std::int64_t pad : {5, 8}) {
+    OpContext ctx = context();
+    Tensor filled({3, columns}, pad, dtype);
+    fill(ctx, filled, 7);
+    expect_close(filled, std::vector<double>(static_cast<std::size_t>(3 * columns), 7), 0, "filled");
+    EXPECT_TRUE(filled.gaps_untouched());
+    Tensor x({3, columns}, pad);
+    std::vector<double> wanted = values(x.randomize(1));
+    for (double& value : wanted) value *= -0.5;
+    scale(ctx, x, -0.5F);
+    expect_close(x, wanted, 0, "scaled");
+    EXPECT_TRUE(x.gaps_untouched());
+  }
+}
+
+TEST_P(ColumnsOf, CastWidensExactlyAndRoundsToNearest) {
+  const auto [columns, dtype] = GetParam();
+  const bool rounds = dtype == DType::kF32;
+  for (const std::int64_t pad : {1, 4}) {
+    Tensor from({5, columns}, pad, dtype), to({5, columns}, 2 * pad, rounds ? DType::kBF16 : DType::kF32);
+    std::vector<double> wanted = values(from.randomize(1));
+    for (double& value : wanted)
+      if (rounds) value = rounded_to_bf16(static_cast<float>(value));
+    OpContext ctx = context();
+    cast(ctx, from, to);
+    expect_close(to, wanted, 0, "to");
+    EXPECT_TRUE(to.gaps_untouched());
+  }
 }
 
 TEST(Copy, MovesAnyDtypeOfAnyRank) {
   OpContext ctx = context();
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF64, DType::kI32, DType::kI64, DType::kU8}) {
-    Buffer from(2 * 3 * 5 * 8), to(2 * 3 * 5 * 8);
-    const View source = from.view(dtype, {2, 3, 5}), target = to.view(dtype, {2, 3, 5});
-    auto* bytes = static_cast<std::uint8_t*>(from.raw());
-    std::iota(bytes, bytes + source.bytes(), std::uint8_t{1});
-    copy(ctx, source.slice(1, 1, 3), target.slice(1, 0, 2));
     const std::int64_t width = dtype_bytes(dtype);
-    const auto* copied = static_cast<const std::uint8_t*>(to.raw());
-    for (int outer = 0; outer < 2;
-         ++outer) {  // rows 1 and 2 of each group became rows 0 and 1; row 2 stayed zero
-      EXPECT_EQ(std::memcmp(copied + outer * 15 * width, bytes + (outer * 15 + 5) * width, 10 * width), 0);
-      for (int i = 0; i < 5 * width; ++i) EXPECT_EQ(copied[(outer * 15 + 10) * width + i], 0);
+    std::vector<std::uint8_t> bytes(static_cast<std::size_t>(2 * 3 * 5 * width));
+    std::iota(bytes.begin(), bytes.end(), std::uint8_t{1});
+    const OnDevice<std::uint8_t> from(bytes), to(std::vector<std::uint8_t>(bytes.size(), 0));
+    const View source(from.data(), dtype, {2, 3, 5}, test_device()),
+        target(to.data(), dtype, {2, 3, 5}, test_device());
+    copy(ctx, source.slice(1, 1, 3), target.slice(1, 0, 2));
+    const std::vector<std::uint8_t> copied = to.values();
+    // Rows 1 and 2 of each group became rows 0 and 1; row 2 stayed zero.
+    for (int outer = 0; outer < 2; ++outer) {
+      const auto begin = copied.begin() + outer * 15 * width;
+      EXPECT_TRUE(std::equal(begin, begin + 10 * width, bytes.begin() + (outer * 15 + 5) * width));
+      EXPECT_EQ(std::count(begin + 10 * width, begin + 15 * width, 0), 5 * width);
     }
+  }
+}
+
+// As keys of a micro-batch go from the fused projection into a cache, and positions with them.
+TEST(Copy, MovesSlicesOfFourDimensions) {
+  constexpr std::int64_t kBatch = 2, kSequence = 3, kHeads = 2, kHeadDim = 8, kCapacity = 7;
+  OpContext ctx = context();
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    Tensor fused({kBatch * kSequence, 5 * kHeads * kHeadDim}, 0, dtype);
+    Tensor cache({kBatch, kCapacity, kHeads, kHeadDim}, 0, dtype);
+    fused.randomize(1);
+    const View keys = fused.view()
+                          .slice(1, kHeads * kHeadDim, 2 * kHeads * kHeadDim)
+                          .split(1, kHeadDim)
+                          .split(0, kSequence);
+    copy(ctx, keys, cache.view().slice(1, 4, 7));
+    expect_same_bits(cache.view().slice(1, 4, 7), keys, "cache");
+    for (const double before : values(cache.view().slice(1, 0, 4))) ASSERT_TRUE(std::isnan(before));
+    // One column of many rows: runs of one element.
+    Tensor column({kBatch * kSequence, 1}, 3, dtype);
+    copy(ctx, fused.view().slice(1, 5, 6), column);
+    expect_same_bits(column, fused.view().slice(1, 5, 6), "column");
+    EXPECT_TRUE(column.gaps_untouched());
   }
 }
 
@@ -88,22 +144,23 @@ TEST(Cast, RoundsEveryFloatExponentAndTieToTheNearestEvenBf16) {
     for (const std::uint32_t lower : {0U, 1U, 0x7FFFU, 0x8000U, 0x8001U, 0xFFFFU})
       numbers.push_back(std::bit_cast<float>(upper << 16 | lower));
   const auto n = static_cast<std::int64_t>(numbers.size());
-  Buffer rounded(n * 2), widened(n * 4);
+  const OnDevice<float> from(numbers);
+  const OnDevice<std::uint16_t> rounded(std::vector<std::uint16_t>(numbers.size()));
+  const OnDevice<float> widened(std::vector<float>(numbers.size()));
   OpContext ctx = context(2);
-  const View bf16 = rounded.view(DType::kBF16, {n}), f32 = widened.view(DType::kF32, {n});
-  cast(ctx, ConstView(numbers.data(), DType::kF32, {n}), bf16);
-  cast(ctx, bf16, f32);
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float number = numbers[static_cast<std::size_t>(i)];
-    const std::uint16_t got = bf16.data<BFloat16>()[i].bits;
-    ASSERT_EQ(std::bit_cast<std::uint32_t>(f32.data<float>()[i]), std::uint32_t{got} << 16)
-        << "widening is exact";
-    if (std::isnan(number)) {
-      ASSERT_TRUE(std::isnan(f32.data<float>()[i])) << "a NaN stays a NaN";
-    } else if (std::isinf(number)) {
-      ASSERT_EQ(f32.data<float>()[i], number);
+  const View bf16(rounded.data(), DType::kBF16, {n}, test_device());
+  cast(ctx, from.view(), bf16);
+  cast(ctx, bf16, widened.view());
+  const std::vector<std::uint16_t> bits = rounded.values();
+  const std::vector<float> back = widened.values();
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<std::uint32_t>(back[i]), std::uint32_t{bits[i]} << 16) << "widening is exact";
+    if (std::isnan(numbers[i])) {
+      ASSERT_TRUE(std::isnan(back[i])) << "a NaN stays a NaN";
+    } else if (std::isinf(numbers[i])) {
+      ASSERT_EQ(back[i], numbers[i]);
     } else {
-      ASSERT_EQ(got, nearest_bf16(number)) << number;
+      ASSERT_EQ(bits[i], nearest_bf16(numbers[i])) << numbers[i];
     }
   }
 }
@@ -123,25 +180,23 @@ TEST(Add, MayWriteOverEitherInput) {
 }
 
 TEST(Add, SumsDoublesWithoutLosingDigits) {
-  double a[] = {1, 2, 3, 4}, b[] = {0x1p-50, 1, 1, 1};
+  const OnDevice<double> a({1, 2, 3, 4}), b({0x1p-50, 1, 1, 1});
   OpContext ctx = context();
-  accumulate(ctx, ConstView(b, DType::kF64, {2, 2}).slice(1, 0, 1),
-             View(a, DType::kF64, {2, 2}).slice(1, 0, 1));
-  EXPECT_EQ(a[0], 1 + 0x1p-50);
-  EXPECT_EQ(a[1], 2);  // column 1 is outside the view
-  EXPECT_EQ(a[2], 4);
-  EXPECT_EQ(a[3], 4);
+  accumulate(ctx, b.view({2, 2}).slice(1, 0, 1), a.view({2, 2}).slice(1, 0, 1));
+  EXPECT_EQ(a.values(), (std::vector<double>{1 + 0x1p-50, 2, 4, 4}));  // column 1 is outside the view
+  accumulate(ctx, b.view(), a.view());
+  EXPECT_EQ(a.values(), (std::vector<double>{1 + 0x1p-49, 3, 5, 5}));
 }
 
 TEST(Fill, RoundsToBf16) {
-  Buffer buffer(200);
-  const View view = buffer.view(DType::kBF16, {100});
+  Tensor out({100}, 0, DType::kBF16);
   OpContext ctx = context();
-  fill(ctx, view, 1.01F);  // 1.01 lies between 1.0078125 and 1.015625, nearer to the first: 0x3F81
-  for (int i = 0; i < 100; ++i) ASSERT_EQ(view.data<BFloat16>()[i].bits, 0x3F81);
+  fill(ctx, out, 1.01F);  // between 1.0078125 and 1.015625, nearer to the first
+  for (const double value : values(out)) ASSERT_EQ(value, 1.0078125);
 }
 
 TEST(Elementwise, GivesTheSameBitsForAnyNumberOfThreads) {
+  TERROIR_CPU_ONLY();
   Tensor a({kRows, kColumns}, kPad), b({kRows, kColumns});
   a.randomize(1);
   b.randomize(2);
@@ -161,7 +216,7 @@ TEST(Elementwise, GivesTheSameBitsForAnyNumberOfThreads) {
 
 TEST(Elementwise, TakesTensorsOfNoElements) {
   OpContext ctx = context(2);
-  const View none(nullptr, DType::kF32, {0, 4});
+  const View none(nullptr, DType::kF32, {0, 4}, test_device());
   EXPECT_NO_THROW(copy(ctx, none, none));
   EXPECT_NO_THROW(accumulate(ctx, none, none));
   EXPECT_NO_THROW(fill(ctx, none, 1));
@@ -171,22 +226,23 @@ TEST(Elementwise, RefusesWrongArgumentsAndWritesNothing) {
   OpContext ctx = context();
   Tensor a({2, 3}), b({3, 2}), out({2, 3});
   a.randomize(1);
-  std::int32_t integers[6] = {};
-  const View ints(integers, DType::kI32, {2, 3});
+  const OnDevice<std::int32_t> integers(std::vector<std::int32_t>(6));
+  const View ints = integers.view({2, 3});
   expect_refused([&] { copy(ctx, b, out); }, "copy: to is f32[2, 3], its shape must be that of f32[3, 2]");
   expect_refused([&] { copy(ctx, ints, out); }, "copy: to is f32[2, 3], its dtype must be i32");
   expect_refused([&] { cast(ctx, a, out); }, "cast: from f32[2, 3] to f32[2, 3]");
   expect_refused([&] { cast(ctx, ints, out); }, "cast: from i32[2, 3]");
   expect_refused([&] { add(ctx, a, b, out); }, "add: b is f32[3, 2]");
-  expect_refused([&] { add(ctx, ints, ints, ints); }, "add: a is i32[2, 3], its dtype must be f32 or f64");
+  expect_refused([&] { add(ctx, ints, ints, ints); },
+                 "add: a is i32[2, 3], its dtype must be f32, bf16 or f64");
   expect_refused([&] { scale(ctx, ints, 2); }, "scale: x is i32[2, 3]");
   expect_refused([&] { fill(ctx, ints, 2); }, "fill: out is i32[2, 3]");
   expect_refused(
       [&] {
-        copy(ctx, a, View(nullptr, DType::kF32, {2, 3}));
+        copy(ctx, a, View(nullptr, DType::kF32, {2, 3}, test_device()));
       },
       "copy: to is f32[2, 3] without memory");
-  const View elsewhere(integers, DType::kF32, {2, 3}, Device{DeviceKind::kCuda, 0});
+  const View elsewhere(integers.data(), DType::kF32, {2, 3}, Device{DeviceKind::kCuda, 1});
   expect_refused([&] { copy(ctx, a, elsewhere); }, "copy: to lives on another device");
   for (const double value : values(out)) EXPECT_TRUE(std::isnan(value));
 }
