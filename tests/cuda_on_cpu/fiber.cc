@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+
+// ThreadSanitizer's fibers; nothing in other builds.
 #if defined(TERROIR_EMULATOR_TSAN)
 extern "C" {
 void* __tsan_get_current_fiber(void);
@@ -18,27 +20,38 @@ void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
 }
+#else
+namespace {
+void* __tsan_get_current_fiber() { return nullptr; }
+void* __tsan_create_fiber(unsigned) { return nullptr; }
+void __tsan_destroy_fiber(void*) {}
+void __tsan_switch_to_fiber(void*, unsigned) {}
+void __tsan_acquire(void*) {}
+void __tsan_release(void*) {}
+}  // namespace
 #endif
 
 namespace cuda_on_cpu {
 namespace {
 
 using boost::context::detail::fcontext_t;
+using boost::context::detail::jump_fcontext;
+using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
 #if defined(__SANITIZE_ADDRESS__)
-constexpr std::size_t kStackBytes = 256 << 10;
+constexpr std::size_t kStackBytes = 256 << 10;  // redzones around every variable
 #else
 constexpr std::size_t kStackBytes = 64 << 10;
 #endif
+constexpr unsigned kSwitchOrdersNothing = 1;
 
-// One mapping for all stacks of a thread of the host, each with a guard page below it.
-class Stacks {
+// What is kept from launch to launch: one mapping for all stacks, each with a guard page below it, and
+// ThreadSanitizer's fibers.
+class Pool {
  public:
-  ~Stacks() {
-    if (memory_ != nullptr) munmap(memory_, count_ * stride());
-  }
   void reserve(std::size_t count) {
+    while (tsan.size() < count) tsan.push_back(__tsan_create_fiber(0));
     if (count <= count_) return;
     if (memory_ != nullptr) munmap(memory_, count_ * stride());
     memory_ = static_cast<char*>(mmap(nullptr, count * stride(), PROT_READ | PROT_WRITE,
@@ -48,7 +61,15 @@ class Stacks {
     count_ = count;
   }
   char* bottom(std::size_t index) const { return memory_ + index * stride() + page(); }
-  char* top(std::size_t index) const { return bottom(index) + kStackBytes; }
+  // After a block that failed: fibers that stopped in the midst of calls.
+  void renew(std::size_t index) {
+    __tsan_destroy_fiber(tsan[index]);
+    tsan[index] = __tsan_create_fiber(0);
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(bottom(index), kStackBytes);
+#endif
+  }
+  std::vector<void*> tsan;
 
  private:
   static std::size_t page() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
@@ -56,107 +77,89 @@ class Stacks {
   char* memory_ = nullptr;
   std::size_t count_ = 0;
 };
-thread_local Stacks stacks;
-
-struct Arrival {
-  FiberScheduler* scheduler;
-  void (*entry)();
-  fcontext_t* main;
-#if defined(__SANITIZE_ADDRESS__)
-  const void** main_stack;
-  std::size_t* main_stack_bytes;
-#endif
-};
-
-void start(transfer_t transfer) {
-  const Arrival arrival = *static_cast<Arrival*>(transfer.data);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(nullptr, arrival.main_stack, arrival.main_stack_bytes);
-#endif
-  *arrival.main = transfer.fctx;
-  arrival.entry();
-  std::abort();
-}
+Pool pool;
+Fibers* active = nullptr;
 
 }  // namespace
 
-void FiberScheduler::begin(std::size_t count, void (*entry)()) {
-  stacks.reserve(count);
-  count_ = count;
+void Fibers::begin(std::size_t count, void (*entry)()) {
+  pool.reserve(count);
+  fibers_.assign(count, {});
   entry_ = entry;
-#if defined(TERROIR_EMULATOR_TSAN)
-  main_sanitizer_ = __tsan_get_current_fiber();
-#endif
+  host_tsan_ = __tsan_get_current_fiber();
+  __tsan_release(const_cast<char*>(&begun_));
 }
 
-void FiberScheduler::resume(Fiber& fiber, std::size_t index) {
-  Arrival arrival{.scheduler = this, .entry = entry_, .main = &main_};
-#if defined(__SANITIZE_ADDRESS__)
-  arrival.main_stack = &main_stack_;
-  arrival.main_stack_bytes = &main_stack_bytes_;
-#endif
-  if (fiber.context == nullptr) {
-    fiber.context = boost::context::detail::make_fcontext(stacks.top(index), kStackBytes, start);
-#if defined(TERROIR_EMULATOR_TSAN)
-    fiber.sanitizer = __tsan_create_fiber(0);
-#endif
+void Fibers::run(std::size_t first) {
+  active = this;
+  jump(first, false);
+  active = nullptr;
+}
+
+void Fibers::join(bool failed) {
+  for (std::size_t i = 0; i < fibers_.size(); ++i) {
+    __tsan_switch_to_fiber(pool.tsan[i], kSwitchOrdersNothing);
+    __tsan_release(const_cast<char*>(&ended_));
+    __tsan_switch_to_fiber(host_tsan_, kSwitchOrdersNothing);
+    if (failed) pool.renew(i);
   }
-#if defined(TERROIR_EMULATOR_TSAN)
-  __tsan_switch_to_fiber(fiber.sanitizer, 1);  // 1: the switch itself orders nothing
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-  void* fake_stack = nullptr;
-  __sanitizer_start_switch_fiber(&fake_stack, stacks.bottom(index), kStackBytes);
-#endif
-  const transfer_t back = boost::context::detail::jump_fcontext(fiber.context, &arrival);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
-#endif
-  fiber.context = back.fctx;
-  if (back.data != nullptr) {  // it has left
-    fiber.context = nullptr;
-#if defined(TERROIR_EMULATOR_TSAN)
-    __tsan_destroy_fiber(fiber.sanitizer);
-    fiber.sanitizer = nullptr;
-#endif
-  }
+  __tsan_acquire(const_cast<char*>(&ended_));
 }
 
-void FiberScheduler::yield(Fiber& fiber) {
-#if defined(TERROIR_EMULATOR_TSAN)
-  __tsan_switch_to_fiber(main_sanitizer_, 1);
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&fiber.sanitizer, main_stack_, main_stack_bytes_);
-#endif
-  const transfer_t back = boost::context::detail::jump_fcontext(main_, nullptr);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fiber.sanitizer, &main_stack_, &main_stack_bytes_);
-#endif
-  (void)fiber;
-  main_ = back.fctx;
+void Fibers::start(transfer_t transfer) {
+  arrive(active->fiber(active->running_), transfer);
+  active->observe(&active->begun_);
+  active->entry_();
+  std::abort();  // an entry ends with end()
 }
 
-void FiberScheduler::leave(Fiber& fiber) {
-#if defined(TERROIR_EMULATOR_TSAN)
-  __tsan_switch_to_fiber(main_sanitizer_, 1);
-#endif
+void Fibers::prepare(std::size_t index) {
+  Fiber& fresh = fibers_[index];
+  fresh.stack = pool.bottom(index);
+  fresh.stack_bytes = kStackBytes;
+  fresh.context = make_fcontext(pool.bottom(index) + kStackBytes, kStackBytes, start);
+}
+
+// The other side learns from the pointer that comes along whom it came from.
+void Fibers::jump(std::size_t to, bool forever) {
+  Fiber& self = fiber(running_);
+  Fiber& other = fiber(to);
+  if (other.context == nullptr) prepare(to);
+  running_ = to;
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(nullptr, main_stack_, main_stack_bytes_);
+  __sanitizer_start_switch_fiber(forever ? nullptr : &self.fake_stack, other.stack, other.stack_bytes);
+#else
+  (void)forever;
 #endif
-  boost::context::detail::jump_fcontext(main_, &fiber);
+  arrive(self, jump_fcontext(other.context, &self));
+}
+
+void Fibers::arrive([[maybe_unused]] Fiber& self, transfer_t from) {
+  Fiber& other = *static_cast<Fiber*>(from.data);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(self.fake_stack, &other.stack, &other.stack_bytes);
+#endif
+  other.context = from.fctx;
+}
+
+void Fibers::go(std::size_t to) { jump(to, false); }
+void Fibers::end(std::size_t to) {
+  jump(to, true);
   std::abort();
 }
 
-void FiberScheduler::publish([[maybe_unused]] const void* at) {
-#if defined(TERROIR_EMULATOR_TSAN)
+void Fibers::enter_device_code() { __tsan_switch_to_fiber(pool.tsan[running_], kSwitchOrdersNothing); }
+void Fibers::leave_device_code() { __tsan_switch_to_fiber(host_tsan_, kSwitchOrdersNothing); }
+
+void Fibers::publish(const void* at) {
+  __tsan_switch_to_fiber(pool.tsan[running_], kSwitchOrdersNothing);
   __tsan_release(const_cast<void*>(at));
-#endif
+  __tsan_switch_to_fiber(host_tsan_, kSwitchOrdersNothing);
 }
-void FiberScheduler::observe([[maybe_unused]] const void* at) {
-#if defined(TERROIR_EMULATOR_TSAN)
+void Fibers::observe(const void* at) {
+  __tsan_switch_to_fiber(pool.tsan[running_], kSwitchOrdersNothing);
   __tsan_acquire(const_cast<void*>(at));
-#endif
+  __tsan_switch_to_fiber(host_tsan_, kSwitchOrdersNothing);
 }
 
 }  // namespace cuda_on_cpu

@@ -4,9 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-struct float2 {
-  float x, y;
-} __attribute__((aligned(8)));
+#include "tests/cuda_on_cpu/include/vector_types.h"
 
 struct __nv_bfloat16 {
   std::uint16_t bits;

@@ -1,5 +1,5 @@
 // The part of the CUDA runtime that Terroir uses, on the CPU. Streams are queues whose work runs as late as
-// it may (or at once; see streams.h).
+// it may, or as TERROIR_EMULATOR_STREAMS says: see README.md.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -10,32 +10,7 @@
 #include <utility>
 
 #include "tests/cuda_on_cpu/include/device_language.h"
-
-struct int2 {
-  int x, y;
-} __attribute__((aligned(8)));
-struct int4 {
-  int x, y, z, w;
-} __attribute__((aligned(16)));
-struct uint2 {
-  unsigned x, y;
-} __attribute__((aligned(8)));
-struct uint4 {
-  unsigned x, y, z, w;
-} __attribute__((aligned(16)));
-struct float4 {
-  float x, y, z, w;
-} __attribute__((aligned(16)));
-struct double2 {
-  double x, y;
-} __attribute__((aligned(16)));
-inline float2 make_float2(float x, float y) { return {x, y}; }
-inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline int2 make_int2(int x, int y) { return {x, y}; }
-inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
-inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-inline double2 make_double2(double x, double y) { return {x, y}; }
+#include "tests/cuda_on_cpu/include/vector_types.h"
 
 enum cudaError_t {
   cudaSuccess = 0,
@@ -53,31 +28,52 @@ enum cudaMemcpyKind {
   cudaMemcpyHostToDevice,
   cudaMemcpyDeviceToHost,
   cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault,
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
-constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2;
+enum cudaDeviceAttr {
+  cudaDevAttrMaxThreadsPerBlock,
+  cudaDevAttrMaxSharedMemoryPerBlock,
+  cudaDevAttrWarpSize,
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrMaxThreadsPerMultiProcessor,
+  cudaDevAttrComputeCapabilityMajor,
+  cudaDevAttrComputeCapabilityMinor,
+  cudaDevAttrMaxSharedMemoryPerMultiprocessor,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+};
+constexpr unsigned cudaStreamDefault = 0, cudaStreamNonBlocking = 1;
+constexpr unsigned cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2;
+constexpr unsigned cudaHostAllocDefault = 0, cudaHostAllocPortable = 1;
 
+struct cudaUUID_t {
+  char bytes[16];
+};
 struct cudaDeviceProp {
   char name[256];
+  cudaUUID_t uuid;
   std::size_t totalGlobalMem;
+  std::size_t sharedMemPerBlock, sharedMemPerBlockOptin, sharedMemPerMultiprocessor;
   int major, minor, multiProcessorCount;
-  std::size_t sharedMemPerBlockOptin;
+  int warpSize, maxThreadsPerBlock, maxThreadsPerMultiProcessor;
+  int pciDomainID, pciBusID, pciDeviceID;
+  int l2CacheSize;
 };
 
 namespace cuda_on_cpu {
 struct StreamQueue;
-struct EventRecord;
+struct EventHandle;
 // Checks the launch as a device would and puts it into the stream.
 cudaError_t enqueue_launch(const void* kernel, dim3 grid, dim3 block, std::size_t shared_bytes,
                            StreamQueue* stream, std::function<void()> thread);
 cudaError_t allow_shared_memory(const void* kernel, int bytes);
+int resident_blocks(int threads, std::size_t shared_bytes);
 }  // namespace cuda_on_cpu
 using cudaStream_t = cuda_on_cpu::StreamQueue*;
-using cudaEvent_t = cuda_on_cpu::EventRecord*;
+using cudaEvent_t = cuda_on_cpu::EventHandle*;
 
 const char* cudaGetErrorName(cudaError_t code);
-const char* cudaGetErrorString(cudaError_t code);
+const char* cudaGetErrorString(cudaError_t code);  // of a launch failure: what failed, and where
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();
 
@@ -93,16 +89,23 @@ cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaMalloc(void** memory, std::size_t bytes);
 cudaError_t cudaFree(void* memory);
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes);
+cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void* memory);
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                              std::size_t width, std::size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream);
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int priority);
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamQuery(cudaStream_t stream);
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, void (*function)(void*), void* data);
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
@@ -116,6 +119,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
 template <class... Parameters>
 cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** arguments,
                              std::size_t shared_bytes, cudaStream_t stream) {
+  static_assert((sizeof(Parameters) + ... + 0) <= 4096, "a kernel's parameters take at most 4 KiB");
   return [&]<std::size_t... kIndex>(std::index_sequence<kIndex...>) {
     std::tuple<Parameters...> copies{
         *static_cast<std::remove_reference_t<Parameters>*>(arguments[kIndex])...};
@@ -128,9 +132,10 @@ template <class... Parameters>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int bytes) {
   return ::cuda_on_cpu::allow_shared_memory(reinterpret_cast<const void*>(kernel), bytes);
 }
+// As if registers were no limit.
 template <class... Parameters>
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...), int,
-                                                          std::size_t) {
-  *blocks = 1;
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void (*)(Parameters...), int threads,
+                                                          std::size_t shared_bytes) {
+  *blocks = ::cuda_on_cpu::resident_blocks(threads, shared_bytes);
   return cudaSuccess;
 }

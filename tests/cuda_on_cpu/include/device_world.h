@@ -8,77 +8,49 @@
 
 namespace terroir::cuda {
 
-namespace emulated {
-inline float bf16(unsigned packed, int half) {
-  return __bfloat162float({static_cast<std::uint16_t>(half == 0 ? packed : packed >> 16)});
-}
-}  // namespace emulated
-
 // Fragments as in the PTX ISA, "mma.m16n8k16 with floating point type". Lane l, g = l / 4, t = l % 4:
 //   a[0..3]: rows g, g + 8, g, g + 8; columns 2t, 2t + 1 (a[0], a[1]) and 2t + 8, 2t + 9 (a[2], a[3])
 //   b[0..1]: column g; rows 2t, 2t + 1 and 2t + 8, 2t + 9
 //   d[0..3]: rows g, g, g + 8, g + 8; columns 2t, 2t + 1, 2t, 2t + 1
 inline void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-                              std::source_location where = std::source_location::current()) {
-  struct Fragments {
-    unsigned a[4], b[2];
-  } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-  const auto all = ::cuda_on_cpu::warp_exchange(0xFFFFFFFFU, &mine, sizeof(mine), where);
-  const auto of_lane = [&](int lane) {
-    Fragments fragments;
-    __builtin_memcpy(&fragments, all.bytes[lane], sizeof(fragments));
-    return fragments;
-  };
-  const int lane = ::cuda_on_cpu::lane(), group = lane / 4, pair = lane % 4;
-  for (int i = 0; i < 4; ++i) {
-    const int row = group + (i < 2 ? 0 : 8), column = 2 * pair + i % 2;
-    float sum = d[i];
-    for (int k = 0; k < 16; ++k) {
-      const int owner = k % 8 / 2, high = k / 8;
-      const Fragments left = of_lane(row % 8 * 4 + owner), right = of_lane(column * 4 + owner);
-      sum += emulated::bf16(left.a[2 * high + row / 8], k % 2) * emulated::bf16(right.b[high], k % 2);
-    }
-    d[i] = sum;
-  }
+                              Where where = Where::current()) {
+  ::cuda_on_cpu::warp_mma_m16n8k16_bf16(d, a, b, where);
 }
 
 namespace emulated {
-// Lane l receives of each of four 8x8 matrices the elements (row, column) and the next that `at` gives.
-template <class At>
-void ldmatrix(unsigned (&r)[4], const void* shared_row, std::source_location where, At at) {
-  if (reinterpret_cast<std::uintptr_t>(shared_row) % 16 != 0) __builtin_trap();  // misaligned row
-  const auto all = ::cuda_on_cpu::warp_exchange(0xFFFFFFFFU, &shared_row, sizeof(shared_row), where);
-  for (int matrix = 0; matrix < 4; ++matrix) {
-    unsigned packed = 0;
-    for (int half = 0; half < 2; ++half) {
-      const auto [row, column] = at(::cuda_on_cpu::lane(), half);
-      const std::uint16_t* from;
-      __builtin_memcpy(&from, all.bytes[matrix * 8 + row], sizeof(from));
-      packed |= static_cast<unsigned>(from[column]) << (16 * half);
-    }
-    r[matrix] = packed;
-  }
-}
-struct Element {
-  int row, column;
+// Each lane reads the row it names when it arrives: what another lane wrote must be visible to it by then.
+struct alignas(16) Row {
+  std::uint16_t elements[8];
 };
+struct Rows {
+  Row of_lane[32];
+  unsigned pair(int matrix, int row0, int column0, int row1, int column1) const {
+    return of_lane[8 * matrix + row0].elements[column0] |
+           static_cast<unsigned>(of_lane[8 * matrix + row1].elements[column1]) << 16;
+  }
+};
+inline Rows gather_rows(const void* shared_row, const Where& where) {
+  ::cuda_on_cpu::check_ldmatrix_row(shared_row, where);
+  const Row mine = *static_cast<const Row*>(shared_row);
+  Rows rows;
+  ::cuda_on_cpu::warp_gather(0xFFFFFFFFU, &mine, &rows, sizeof(Row), where);
+  return rows;
+}
 }  // namespace emulated
 
-inline void ldmatrix_x4(unsigned (&r)[4], const void* shared_row,
-                        std::source_location where = std::source_location::current()) {
-  emulated::ldmatrix(r, shared_row, where, [](int lane, int half) {
-    return emulated::Element{lane / 4, 2 * (lane % 4) + half};
-  });
+inline void ldmatrix_x4(unsigned (&r)[4], const void* shared_row, Where where = Where::current()) {
+  const emulated::Rows rows = emulated::gather_rows(shared_row, where);
+  const int row = ::cuda_on_cpu::lane() / 4, column = 2 * (::cuda_on_cpu::lane() % 4);
+  for (int matrix = 0; matrix < 4; ++matrix) r[matrix] = rows.pair(matrix, row, column, row, column + 1);
 }
-inline void ldmatrix_x4_trans(unsigned (&r)[4], const void* shared_row,
-                              std::source_location where = std::source_location::current()) {
-  emulated::ldmatrix(r, shared_row, where, [](int lane, int half) {
-    return emulated::Element{2 * (lane % 4) + half, lane / 4};
-  });
+inline void ldmatrix_x4_trans(unsigned (&r)[4], const void* shared_row, Where where = Where::current()) {
+  const emulated::Rows rows = emulated::gather_rows(shared_row, where);
+  const int row = ::cuda_on_cpu::lane() / 4, column = 2 * (::cuda_on_cpu::lane() % 4);
+  for (int matrix = 0; matrix < 4; ++matrix) r[matrix] = rows.pair(matrix, column, row, column + 1, row);
 }
 
-inline void cp_async_16(void* shared, const void* global, bool valid = true) {
-  ::cuda_on_cpu::async_copy(shared, global, 16, valid);
+inline void cp_async_16(void* shared, const void* global, bool valid = true, Where where = Where::current()) {
+  ::cuda_on_cpu::async_copy(shared, global, valid, where);
 }
 inline void cp_async_commit() { ::cuda_on_cpu::async_commit(); }
 template <int kPending>
