@@ -120,6 +120,10 @@ bool is_stream(const StreamQueue* stream) {
 
 cudaError_t put(StreamQueue* stream, Item item) {
   if (!is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
+  if (device_is_lost()) {
+    if (item.mark != nullptr) item.mark->done = true;  // nobody waits for it in vain
+    return device_status();
+  }
   stream->items.push_back(std::move(item));
   if (policy() == Policy::kEager) advance(*stream);
   return device_status();

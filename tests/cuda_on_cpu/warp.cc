@@ -1,5 +1,6 @@
 // Operations of a warp: each lane brings a value, the last to arrive completes the operation for all.
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "tests/cuda_on_cpu/block.h"
@@ -25,6 +26,12 @@ void copy_value(void* to, const void* from, std::size_t bytes) {
 bool same_place(const Where& a, const Where& b) {
   return a.line() == b.line() && a.column() == b.column() &&
          (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
+}
+
+std::string hex(unsigned mask) {
+  char text[16];
+  std::snprintf(text, sizeof(text), "0x%08x", mask);
+  return text;
 }
 
 float bf16(unsigned packed, int half) {
@@ -81,9 +88,11 @@ Exchange& Block::slot(unsigned mask, const Where& where) {
   for (const auto& other : all) {
     if (other->mask == 0) unused = other.get();
     if (other->complete || (other->mask & mask) == 0) continue;
-    if (other->mask != mask || !same_place(other->where, where))
+    if (!same_place(other->where, where))
       fail("divergent warp operation: this lane is at " + place(where) + ", lanes of its mask wait at " +
            place(other->where));
+    if (other->mask != mask)
+      fail("lanes give different masks, " + hex(mask) + " and " + hex(other->mask) + ", at " + place(where));
     return *other;
   }
   if (unused == nullptr) unused = all.emplace_back(std::make_unique<Exchange>()).get();
