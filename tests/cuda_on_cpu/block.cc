@@ -6,6 +6,12 @@
 #include <sstream>
 
 namespace cuda_on_cpu {
+namespace {
+
+// Unwinds the thread that fails.
+struct Failure {};
+
+}  // namespace
 
 Coordinates coordinates;
 Block* the_block = nullptr;
@@ -13,6 +19,11 @@ Block* the_block = nullptr;
 std::string place(const Where& where) {
   return std::string(where.file_name()) + ":" + std::to_string(where.line()) + ":" +
          std::to_string(where.column());
+}
+
+bool same_place(const Where& a, const Where& b) {
+  return a.line() == b.line() && a.column() == b.column() &&
+         (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 
 Thread& Block::RunQueue::pick(Schedule::Pick how, std::mt19937& random) {
@@ -60,19 +71,26 @@ void Block::run() {
 // What a fiber runs.
 void Block::thread_main() {
   Block& block = *the_block;
-  block.fibers_.enter_device_code();
-  block.launch_.thread();
-  block.fibers_.leave_device_code();
-  Thread& me = *block.current_;
-  me.state = Thread::State::kEnded;
-  ++block.num_ended_;
-  if (block.first_ended_ == nullptr) block.first_ended_ = &me;
-  if (block.first_at_barrier_ != nullptr) {
-    me.where = block.first_at_barrier_->where;
-    block.fail("divergent barrier: this thread has ended, others wait at " + place(me.where));
+  std::size_t to = Fibers::kHost;
+  try {
+    block.fibers_.enter_device_code();
+    block.launch_.thread();
+    block.fibers_.leave_device_code();
+    block.end_thread();
+    to = block.next();
+  } catch (const Failure&) {  // no fiber of a failed block goes on
+    block.fibers_.leave_device_code();
   }
-  block.check_no_lane_waits_for(me);
-  block.fibers_.end(block.next());
+  block.fibers_.end(to);
+}
+
+void Block::end_thread() {
+  current_->state = Thread::State::kEnded;
+  ++num_ended_;
+  if (first_ended_ == nullptr) first_ended_ = current_;
+  if (first_at_barrier_ != nullptr)
+    fail("divergent barrier: this thread has ended, others wait at " + place(first_at_barrier_->where));
+  check_no_lane_waits_for(*current_);
 }
 
 std::size_t Block::next() {
@@ -103,7 +121,7 @@ std::string Block::prefix() const {
 
 void Block::fail(const std::string& message) {
   error_ = prefix() + "thread " + std::to_string(current_->index) + ": " + message;
-  fibers_.end(Fibers::kHost);  // no fiber of a failed block goes on
+  throw Failure{};
 }
 
 // One thread for each place where some wait.
@@ -127,7 +145,7 @@ void Block::check_barrier(const Where& where) {
          " has ended without it");
   if (first_at_barrier_ == nullptr) return;
   const Where& other = first_at_barrier_->where;
-  if (place(other) != place(where))
+  if (!same_place(other, where))
     fail("divergent barrier: this thread is at " + place(where) + ", thread " +
          std::to_string(first_at_barrier_->index) + " waits at " + place(other));
 }

@@ -12,6 +12,7 @@
 namespace cuda_on_cpu {
 
 std::string place(const Where& where);  // "file:line:column"
+bool same_place(const Where& a, const Where& b);
 
 struct AsyncCopy {
   void* to;
@@ -75,6 +76,7 @@ class Block {
   };
 
   static void thread_main();
+  void end_thread();
   std::size_t next();  // makes a thread the running one; kHost if there is none
   void suspend();
   void make_runnable(Thread& thread);

@@ -93,7 +93,7 @@ __global__ void accumulate(int* totals, unsigned* wrapped, float* sum, double* e
   atomicOr(&totals[3], 1 << (index % 8));
   atomicAnd(&totals[4], ~(1 << (index % 8)));
   atomicInc(wrapped, 9);
-  int seen = totals[6], expected;
+  int seen = atomicAdd(&totals[6], 0), expected;
   do {
     expected = seen;
     seen = atomicCAS(&totals[6], expected, expected + 2);

@@ -23,11 +23,6 @@ void copy_value(void* to, const void* from, std::size_t bytes) {
     copy_bytes(to, from, bytes);
 }
 
-bool same_place(const Where& a, const Where& b) {
-  return a.line() == b.line() && a.column() == b.column() &&
-         (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
-}
-
 std::string hex(unsigned mask) {
   char text[16];
   std::snprintf(text, sizeof(text), "0x%08x", mask);
