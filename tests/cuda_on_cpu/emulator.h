@@ -29,14 +29,13 @@ struct Coordinates {
 };
 extern thread_local Coordinates coordinates;
 
-// In which order a launch runs its blocks and the runnable threads of a block. The same kernel must give the
-// same bits under all of them.
+// TERROIR_EMULATOR_SCHEDULE says (execution.cc) in which order a launch runs its blocks and the runnable
+// threads of a block. The same kernel must give the same bits under all of them.
 struct Schedule {
   enum class Start { kAscending, kDescending, kShuffled } start = Start::kAscending;  // of threads and blocks
   enum class Pick { kFirst, kLast, kRandom } pick = Pick::kFirst;  // among runnable threads
   std::uint32_t seed = 1;
 };
-void set_schedule(const Schedule& schedule);
 
 struct Launch {
   std::string kernel;  // for messages
@@ -74,9 +73,10 @@ struct WarpValues {
   static constexpr std::size_t kMaxBytes = 32;
   alignas(16) unsigned char bytes[kWarpSize][kMaxBytes];
 };
-// Returns when every lane of `mask` has called it from the same place; then all see what each brought.
-WarpValues warp_exchange(unsigned mask, const void* value, std::size_t bytes,
-                         const std::source_location& where);
+// Returns when every lane of `mask` has called it from the same place; then all see what each brought: valid
+// until this thread's next warp operation or barrier.
+const WarpValues& warp_exchange(unsigned mask, const void* value, std::size_t bytes,
+                                const std::source_location& where);
 // As a barrier among the lanes of `mask`, which also orders their memory accesses.
 void warp_barrier(unsigned mask, const std::source_location& where);
 int lane();

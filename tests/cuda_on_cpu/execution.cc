@@ -2,7 +2,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <list>
 #include <memory>
 #include <random>
 #include <sstream>
@@ -16,7 +15,24 @@ thread_local Coordinates coordinates;
 
 namespace {
 
-Schedule the_schedule;
+// From TERROIR_EMULATOR_SCHEDULE: "<ascending|descending|shuffled> <first|last|random> <seed>", asked at
+// every launch.
+Schedule schedule_of_environment() {
+  Schedule schedule;
+  const char* text = std::getenv("TERROIR_EMULATOR_SCHEDULE");
+  if (text == nullptr) return schedule;
+  std::istringstream words(text);
+  std::string start, pick;
+  words >> start >> pick >> schedule.seed;
+  schedule.start = start == "descending" ? Schedule::Start::kDescending
+                   : start == "shuffled" ? Schedule::Start::kShuffled
+                                         : Schedule::Start::kAscending;
+  schedule.pick = pick == "last"     ? Schedule::Pick::kLast
+                  : pick == "random" ? Schedule::Pick::kRandom
+                                     : Schedule::Pick::kFirst;
+  return schedule;
+}
+thread_local Schedule the_schedule;
 
 std::string place(const std::source_location& where) {
   std::ostringstream text;
@@ -37,7 +53,7 @@ struct AsyncCopy {
 // A warp operation that some of its lanes have reached.
 struct Exchange {
   unsigned mask = 0, arrived = 0, unread = 0;
-  bool complete = false, orders_memory = false;
+  bool complete = false;
   std::source_location where;
   WarpValues values;
 };
@@ -54,7 +70,7 @@ struct Thread {
 };
 
 struct Warp {
-  std::list<Exchange> exchanges;
+  std::deque<Exchange> exchanges;  // those with an empty mask are free
 };
 
 class Block {
@@ -65,8 +81,8 @@ class Block {
 
   void* shared() { return shared_; }
   int barrier(int vote, const std::source_location& where);
-  WarpValues exchange(unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
-                      const std::source_location& where);
+  const WarpValues& exchange(unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
+                             const std::source_location& where);
   Thread& current() { return *current_; }
   unsigned existing(int warp) const;
   unsigned alive(int warp) const;
@@ -245,8 +261,8 @@ unsigned Block::alive(int warp) const {
   return mask;
 }
 
-WarpValues Block::exchange(unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
-                           const std::source_location& where) {
+const WarpValues& Block::exchange(unsigned mask, const void* value, std::size_t bytes, bool orders_memory,
+                                  const std::source_location& where) {
   Thread& me = *current_;
   const int lane = me.index % kWarpSize, warp = warp_of(me);
   const unsigned bit = 1U << lane;
@@ -254,21 +270,23 @@ WarpValues Block::exchange(unsigned mask, const void* value, std::size_t bytes, 
   if ((mask & bit) == 0) fail("a lane that is not in the mask it gives, at " + place(where));
   if ((mask & ~existing(warp)) != 0) fail("the mask names lanes that do not exist, at " + place(where));
   if ((mask & ~alive(warp)) != 0) fail("the mask names lanes that have ended, at " + place(where));
-  std::list<Exchange>& all = warps_[static_cast<std::size_t>(warp)].exchanges;
-  Exchange* mine = nullptr;
-  for (Exchange& waiting : all) {
-    if (waiting.complete || (waiting.mask & mask) == 0) continue;
-    if (waiting.mask != mask || !same_place(waiting.where, where))
+  std::deque<Exchange>& all = warps_[static_cast<std::size_t>(warp)].exchanges;
+  Exchange *mine = nullptr, *free = nullptr;
+  for (Exchange& other : all) {
+    if (other.mask == 0) free = &other;
+    if (other.complete || (other.mask & mask) == 0) continue;
+    if (other.mask != mask || !same_place(other.where, where))
       fail("divergent warp operation: this lane is at " + place(where) + ", lanes of its mask wait at " +
-           place(waiting.where));
-    mine = &waiting;
+           place(other.where));
+    mine = &other;
   }
   if (mine == nullptr) {
-    all.emplace_back();
-    mine = &all.back();
+    if (free == nullptr) free = &all.emplace_back();
+    mine = free;
     mine->mask = mask;
+    mine->arrived = 0;
+    mine->complete = false;
     mine->where = where;
-    mine->orders_memory = orders_memory;
   }
   std::memcpy(mine->values.bytes[lane], value, bytes);
   mine->arrived |= bit;
@@ -285,17 +303,15 @@ WarpValues Block::exchange(unsigned mask, const void* value, std::size_t bytes, 
   suspend();
   me.waits_for = nullptr;
   if (orders_memory) scheduler_.observe(mine);
-  const WarpValues values = mine->values;
   mine->unread &= ~bit;
-  if (mine->unread == 0) all.remove_if([&](const Exchange& e) { return &e == mine; });
-  return values;
+  if (mine->unread == 0) mine->mask = 0;  // free; its values stay until another operation takes it
+  return mine->values;
 }
 
 }  // namespace
 
-void set_schedule(const Schedule& schedule) { the_schedule = schedule; }
-
 void run(const Launch& launch) {
+  the_schedule = schedule_of_environment();
   std::mt19937 random(the_schedule.seed);
   const std::uint64_t count = std::uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
   std::vector<std::uint64_t> order(count);
@@ -317,8 +333,8 @@ int block_barrier_count(int vote, const std::source_location& where) {
   return the_block->barrier(vote, where);
 }
 
-WarpValues warp_exchange(unsigned mask, const void* value, std::size_t bytes,
-                         const std::source_location& where) {
+const WarpValues& warp_exchange(unsigned mask, const void* value, std::size_t bytes,
+                                const std::source_location& where) {
   return the_block->exchange(mask, value, bytes, false, where);
 }
 void warp_barrier(unsigned mask, const std::source_location& where) {

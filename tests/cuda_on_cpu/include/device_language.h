@@ -45,7 +45,7 @@ namespace cuda_on_cpu {
 // The value of lane `source`, clamped to this lane's own where it lies outside its segment of `width` lanes.
 template <class T>
 T shuffle(unsigned mask, T value, int source, bool inside, const Where& where) {
-  const WarpValues all = warp_exchange(mask, &value, sizeof(T), where);
+  const WarpValues& all = warp_exchange(mask, &value, sizeof(T), where);
   T result;
   std::memcpy(&result, all.bytes[inside ? source : lane()], sizeof(T));
   return result;
@@ -73,7 +73,7 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, Where w
   return ::cuda_on_cpu::shuffle(mask, value, source, source >= lane / width * width, where);
 }
 inline unsigned __ballot_sync(unsigned mask, int vote, Where where = Where::current()) {
-  const auto all = ::cuda_on_cpu::warp_exchange(mask, &vote, sizeof(vote), where);
+  const auto& all = ::cuda_on_cpu::warp_exchange(mask, &vote, sizeof(vote), where);
   unsigned result = 0;
   for (int lane = 0; lane < 32; ++lane) {
     int of_lane;

@@ -23,7 +23,7 @@ inline void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsig
   struct Fragments {
     unsigned a[4], b[2];
   } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-  const auto all = ::cuda_on_cpu::warp_exchange(0xFFFFFFFFU, &mine, sizeof(mine), where);
+  const auto& all = ::cuda_on_cpu::warp_exchange(0xFFFFFFFFU, &mine, sizeof(mine), where);
   const auto of_lane = [&](int lane) {
     Fragments fragments;
     __builtin_memcpy(&fragments, all.bytes[lane], sizeof(fragments));
@@ -47,7 +47,7 @@ namespace emulated {
 template <class At>
 void ldmatrix(unsigned (&r)[4], const void* shared_row, std::source_location where, At at) {
   if (reinterpret_cast<std::uintptr_t>(shared_row) % 16 != 0) __builtin_trap();  // misaligned row
-  const auto all = ::cuda_on_cpu::warp_exchange(0xFFFFFFFFU, &shared_row, sizeof(shared_row), where);
+  const auto& all = ::cuda_on_cpu::warp_exchange(0xFFFFFFFFU, &shared_row, sizeof(shared_row), where);
   for (int matrix = 0; matrix < 4; ++matrix) {
     unsigned packed = 0;
     for (int half = 0; half < 2; ++half) {
