@@ -72,8 +72,8 @@ LayerTensors layer_gradients(const ParameterTable& table, const LayerBlocks& blo
 struct SavedLayer {
   View residual1, rstd1, y1;  // [L, H], [L], [L, H]
   View qkv;                   // [T, (N+2K)*D], rotated
-  View qk_before_norm;        // [T, (N+K)*D], Qwen3
-  View q_rstd, k_rstd;        // [T, N], [T, K], Qwen3
+  View qk_before_norm;        // [T, N+K, D], Qwen3
+  View qk_rstd;               // [T, N+K], Qwen3
   View attention_out, lse;    // [T, N*D], [B, N, S]
   View residual2, rstd2, y2;  // [L, H], [L], [L, H]
   View gate_up, activated;    // [T, 2I], [T, I]
