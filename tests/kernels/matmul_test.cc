@@ -36,19 +36,23 @@ TEST_P(MatmulOf, StridedMatricesEqualsTheReference) {
   const auto& [m, n, k] = sizes;
   const MatmulOptions options = {transpose_a, transpose_b, accumulate};
   Tensor a(transpose_a ? Shape{k, m} : Shape{m, k}, 3), b(transpose_b ? Shape{n, k} : Shape{k, n}, 5);
-  Tensor c({m, n}, 7);
   a.randomize(1);
   b.randomize(2);
   std::vector<double> before;
-  if (accumulate) before = values(c.randomize(3));
-  OpContext ctx = context(2);
-  matmul(ctx, a, b, c, options);
-  expect_close(c, reference(a, b, before, n, options), 1e-6 * static_cast<double>(k + 1), "c");
-  EXPECT_TRUE(c.gaps_untouched());
+  if (accumulate) before = values(Tensor({m, n}).randomize(3));
+  const std::vector<double> wanted = reference(a, b, before, n, options);
+  for (const int num_threads : {1, 2, 5}) {
+    Tensor c({m, n}, 7);
+    if (accumulate) c.randomize(3);
+    OpContext ctx = context(num_threads);
+    matmul(ctx, a, b, c, options);
+    expect_close(c, wanted, 1e-6 * static_cast<double>(k + 1), "c");
+    EXPECT_TRUE(c.gaps_untouched());
+  }
 }
 
-// Tiles are 4 x 3, 4 x 24 or 8 x 48 (rows x columns), a step of k is 192, a block 2048 x 2048; up to four
-// rows take a way of their own.
+// Tiles are 4 x 3, 4 x 24 or 8 x 48 (rows x columns), a step of k is 192; up to four rows take a way of
+// their own.
 INSTANTIATE_TEST_SUITE_P(
     Sizes, MatmulOf,
     testing::Combine(testing::Values(Sizes{1, 1, 1}, Sizes{1, 65, 33}, Sizes{2, 131, 200}, Sizes{3, 1, 17},
@@ -58,10 +62,11 @@ INSTANTIATE_TEST_SUITE_P(
                                      Sizes{5, 4, 0}, Sizes{0, 4, 3}, Sizes{4, 0, 3}),
                      testing::Bool(), testing::Bool(), testing::Bool()));
 
-// Several blocks of c, and more of k than the scratch memory holds packed.
+// Several blocks of c, of at most 2048 rows and columns each, and more of k than several threads pack at
+// once.
 INSTANTIATE_TEST_SUITE_P(Blocks, MatmulOf,
-                         testing::Combine(testing::Values(Sizes{2053, 7, 5}, Sizes{6, 4099, 5},
-                                                          Sizes{1040, 9, 1000}),
+                         testing::Combine(testing::Values(Sizes{4103, 7, 5}, Sizes{6, 4105, 5},
+                                                          Sizes{2000, 9, 1000}),
                                           testing::Bool(), testing::Bool(), testing::Bool()));
 
 TEST(Matmul, GivesTheSameBitsEveryTime) {
@@ -150,11 +155,11 @@ TEST_P(MatmulIn, MixedDtypesIsTheRoundedProductInF32) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, MatmulIn,
-                         testing::Combine(testing::Values(Sizes{50, 49, 600}, Sizes{3, 100, 70}),
-                                          testing::Values(DType::kF32, DType::kBF16),
-                                          testing::Values(DType::kF32, DType::kBF16),
-                                          testing::Values(DType::kF32, DType::kBF16), testing::Bool()));
+INSTANTIATE_TEST_SUITE_P(
+    Dtypes, MatmulIn,
+    testing::Combine(testing::Values(Sizes{50, 49, 600}, Sizes{3, 100, 70}, Sizes{9, 2100, 200}),
+                     testing::Values(DType::kF32, DType::kBF16), testing::Values(DType::kF32, DType::kBF16),
+                     testing::Values(DType::kF32, DType::kBF16), testing::Bool()));
 
 // The columns of a bias a block of c needs, in f32, for c in bf16 too.
 TEST(Matmul, AddsTheBiasToEveryRow) {
