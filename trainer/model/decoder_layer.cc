@@ -15,7 +15,6 @@ namespace terroir {
 namespace {
 
 constexpr MatmulOptions kLinear{.transpose_b = true};                              // y = x w^T
-constexpr MatmulOptions kLinearAdd{.transpose_b = true, .accumulate = true};       // y += x w^T
 constexpr MatmulOptions kInputGradientAdd{.accumulate = true};                     // dx += dy w
 constexpr MatmulOptions kWeightGradient{.transpose_a = true, .accumulate = true};  // dw += dy^T x
 
@@ -43,9 +42,7 @@ QkvViews split_qkv(const LayerShape& shape, View qkv, std::int64_t sequence) {
 void project_qkv(const LayerEnvironment& env, const LayerTensors& weights, ConstView x, View qkv) {
   for (const Projection& p : weights.qkv) {
     const View out = qkv.slice(1, p.column, p.column + p.weight.size(0));
-    if (p.bias)
-      matmul(env.ctx, env.scratch.ones, p.bias.reshape({1, p.bias.size(0)}), out, {.transpose_a = true});
-    matmul(env.ctx, x, p.weight, out, p.bias ? kLinearAdd : kLinear);
+    matmul(env.ctx, x, p.weight, out, kLinear, p.bias);
   }
 }
 

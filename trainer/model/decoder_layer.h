@@ -87,7 +87,7 @@ struct LayerScratch {
   View wide_gradient;                         // [T, max(2I, (N+2K)*D)]
   View narrow_gradient;                       // [T, max(I, N*D)]
   View norm_gradient;                         // [L, H]
-  View ones;                                  // [1, T], all 1: column sums and bias rows as GEMMs
+  View ones;                                  // [1, T], all 1: bias gradients as matrix products
   View workspace;                             // u8, of ops
 };
 LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch,
