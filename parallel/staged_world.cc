@@ -70,6 +70,7 @@ class StagedCommunicator : public Communicator {
     StagingPool::Block block = pool_.take(out.bytes());
     const View staged = block.like(out);
     const View part = my_part(staged);
+    check_part(in, part);
     fetch(in, part, stream);
     Work work = host_->all_gather(part, staged, Stream(), what);
     return finish(std::move(block), std::move(work), staged, out, stream);
@@ -81,6 +82,7 @@ class StagedCommunicator : public Communicator {
     StagingPool::Block block = pool_.take(in.bytes());
     const View staged = fetch(in, block.like(in), stream);
     const View part = my_part(staged);
+    check_part(out, part);
     Work work = host_->reduce_scatter(staged, part, Stream(), what);
     return finish(std::move(block), std::move(work), part, out, stream);
   }
@@ -130,6 +132,11 @@ class StagedCommunicator : public Communicator {
   View my_part(View whole) const {
     const Range part = split_range(whole.size(0), size(), rank());
     return whole.slice(0, part.begin, part.end);
+  }
+
+  static void check_part(const ConstView& part, const ConstView& wanted) {
+    TERROIR_CHECK(part.same_shape(wanted) && part.dtype() == wanted.dtype(), "{} is this rank's part, not {}",
+                  wanted.describe(), part.describe());
   }
 
   // The host's copy of `in`, in memory when this returns: with the results of earlier operations on it.

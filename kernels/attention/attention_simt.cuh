@@ -146,21 +146,28 @@ __device__ __forceinline__ void dot_rows(float (&dots)[kRowsPerWarp], const floa
   }
 }
 
-// sums[i][chunk] += sum over the 32 rows r of `rows`: weight[i] of lane r * rows[r][32 chunk + lane]
+// A warp's weights of the 32 rows of a tile, for each of its own rows: [kRowsPerWarp][32] in shared memory.
+constexpr int kWeightFloats = kWarps * kRowsPerWarp * kTile;
+
+// sums[i][chunk] += sum over the 32 rows r of `rows`: weight[i] of lane r * rows[r][32 chunk + lane].
+// `exchange`: this warp's kRowsPerWarp x 32 floats of shared memory, through which the lanes see each other's
+// weights.
 template <int kChunks>
 __device__ __forceinline__ void add_weighted_rows(float (&sums)[kRowsPerWarp][kChunks],
                                                   const float (&weight)[kRowsPerWarp], const float* rows,
-                                                  int lane) {
+                                                  float* exchange, int lane) {
+  __syncwarp();  // what was there before has been read
+#pragma unroll
+  for (int i = 0; i < kRowsPerWarp; ++i) exchange[i * kTile + lane] = weight[i];
+  __syncwarp();
 #pragma unroll 4
   for (int r = 0; r < kTile; ++r) {
-    float of_row[kRowsPerWarp];
-#pragma unroll
-    for (int i = 0; i < kRowsPerWarp; ++i) of_row[i] = __shfl_sync(kFullWarp, weight[i], r);
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       const float value = rows[r * kStride<kChunks> + chunk * kWarpSize + lane];
 #pragma unroll
-      for (int i = 0; i < kRowsPerWarp; ++i) sums[i][chunk] = fmaf(of_row[i], value, sums[i][chunk]);
+      for (int i = 0; i < kRowsPerWarp; ++i)
+        sums[i][chunk] = fmaf(exchange[i * kTile + r], value, sums[i][chunk]);
     }
   }
 }

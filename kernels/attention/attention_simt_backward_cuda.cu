@@ -46,6 +46,7 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(Inputs<T> i
   float* dout_tile = shared + kTileFloats<kChunks>;
   float* k_tile = shared + 2 * kTileFloats<kChunks>;
   float* v_tile = shared + 3 * kTileFloats<kChunks>;
+  float* exchange = shared + 4 * kTileFloats<kChunks> + threadIdx.x / kWarpSize * kRowsPerWarp * kTile;
   const int lane = threadIdx.x % kWarpSize, first_row = threadIdx.x / kWarpSize * kRowsPerWarp;
   const int head = blockIdx.y, kv_head = in.kv_head(head);
   const std::int64_t batch = blockIdx.z, first_query = std::int64_t{blockIdx.x} * kTile;
@@ -80,7 +81,7 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(Inputs<T> i
       const float p = sees(query[i], key) ? exp2f(s[i] * in.scale * kLog2E - lse[i]) : 0.0F;
       s[i] = p * (dp[i] - row_sum[i]) * in.scale;
     }
-    add_weighted_rows<kChunks>(dq, s, k_tile, lane);
+    add_weighted_rows<kChunks>(dq, s, k_tile, exchange, lane);
   }
 
 #pragma unroll
@@ -105,6 +106,7 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(Inputs<T> in,
   float* v_tile = shared + kTileFloats<kChunks>;
   float* q_tile = shared + 2 * kTileFloats<kChunks>;
   float* dout_tile = shared + 3 * kTileFloats<kChunks>;
+  float* exchange = shared + 4 * kTileFloats<kChunks> + threadIdx.x / kWarpSize * kRowsPerWarp * kTile;
   const int lane = threadIdx.x % kWarpSize, first_row = threadIdx.x / kWarpSize * kRowsPerWarp;
   const int kv_head = blockIdx.y;
   const std::int64_t batch = blockIdx.z, first_key = std::int64_t{blockIdx.x} * kTile;
@@ -142,8 +144,8 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(Inputs<T> in,
         p[i] = sees(query, key[i]) ? exp2f(p[i] * in.scale * kLog2E - lse) : 0.0F;
         ds[i] = p[i] * (ds[i] - row_sum) * in.scale;
       }
-      add_weighted_rows<kChunks>(dv, p, dout_tile, lane);
-      add_weighted_rows<kChunks>(dk, ds, q_tile, lane);
+      add_weighted_rows<kChunks>(dv, p, dout_tile, exchange, lane);
+      add_weighted_rows<kChunks>(dk, ds, q_tile, exchange, lane);
     }
 
 #pragma unroll
@@ -180,7 +182,7 @@ void backward(OpContext& ctx, const AttentionBackwardArgs& args) {
   launch(row_sums_kernel<T>, grid(in.num_queries, kWarps, in.num_heads), kThreads, 0, native_stream(ctx), in,
          g);
   for_head_size(in.head_size, [&]<int kChunks>() {
-    constexpr std::size_t kBytes = 4 * kTileFloats<kChunks> * sizeof(float);
+    constexpr std::size_t kBytes = (4 * kTileFloats<kChunks> + kWeightFloats) * sizeof(float);
     allow_shared_memory(query_gradient_kernel<T, kChunks>, kBytes);
     allow_shared_memory(key_gradient_kernel<T, kChunks>, kBytes);
     launch(query_gradient_kernel<T, kChunks>, grid(in.num_queries, kTile, in.num_heads), kThreads, kBytes,

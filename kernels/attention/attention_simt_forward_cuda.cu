@@ -21,6 +21,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Inputs<T> in, Outp
   float* q_tile = shared;
   float* k_tile = shared + kTileFloats<kChunks>;
   float* v_tile = shared + 2 * kTileFloats<kChunks>;
+  float* exchange = shared + 3 * kTileFloats<kChunks> + threadIdx.x / kWarpSize * kRowsPerWarp * kTile;
   const int lane = threadIdx.x % kWarpSize, first_row = threadIdx.x / kWarpSize * kRowsPerWarp;
   const int head = blockIdx.y, kv_head = in.kv_head(head);
   const std::int64_t batch = blockIdx.z, first_query = std::int64_t{blockIdx.x} * kTile;
@@ -62,7 +63,7 @@ __global__ void __launch_bounds__(kThreads, 2) forward_kernel(Inputs<T> in, Outp
 #pragma unroll
       for (int chunk = 0; chunk < kChunks; ++chunk) o[i][chunk] *= shrink;
     }
-    add_weighted_rows<kChunks>(o, p, v_tile, lane);
+    add_weighted_rows<kChunks>(o, p, v_tile, exchange, lane);
   }
 
 #pragma unroll
@@ -88,7 +89,7 @@ void forward(OpContext& ctx, const AttentionForwardArgs& args) {
   const Outputs<T> out = {head_rows<T>(args.o), static_cast<float*>(args.lse.raw()), args.lse.stride(0),
                           args.lse.stride(1)};
   for_head_size(in.head_size, [&]<int kChunks>() {
-    constexpr std::size_t kBytes = 3 * kTileFloats<kChunks> * sizeof(float);
+    constexpr std::size_t kBytes = (3 * kTileFloats<kChunks> + kWeightFloats) * sizeof(float);
     allow_shared_memory(forward_kernel<T, kChunks>, kBytes);
     const dim3 grid(static_cast<unsigned>(ceil_div(in.num_queries, kTile)),
                     static_cast<unsigned>(in.num_heads), static_cast<unsigned>(args.inputs.q.size(0)));

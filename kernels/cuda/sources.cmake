@@ -26,3 +26,7 @@ set(TERROIR_CUDA_HOST_SOURCES
   kernels/cuda/cuda_error.cc
   kernels/cuda/module.cc
   kernels/cuda/runtime.cc)
+# Host code that calls CUDA's libraries.
+set(TERROIR_CUDA_LIBRARY_SOURCES
+  kernels/matmul/cublaslt_plans.cc
+  kernels/matmul/matmul_cublaslt.cc)

@@ -1,17 +1,16 @@
 // How a product is cut into pieces that fit the caches, and the memory the pieces are packed into. After Goto
 // and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008.
 //
-//   block   up to kBlockRows x kBlockColumns of c.
-//   slab    as much of k as the packed rows of op(a) and columns of op(b) of a block leave room for. All
-//   threads
-//           pack it, converted to f32, and then share out the block's tiles.
-//   step    up to kStepDepth of k: what a tile sums up in registers before it adds it to c.
-//   group   as many rows of a block as stay in a core's second-level cache while it goes over the columns.
-//   panel   the rows of op(a), or columns of op(b), of one register tile and step: packed so that the tile's
+//   region  what a thread multiplies on its own. Where there are more threads than kParts, all of c is one
+//   region
+//           and they share its blocks: packing each operand once is then worth meeting twice in a slab.
+//   block   as many rows and columns of a region as memory is set aside for.
+//   slab    as much of k as the block's rows of op(a) and columns of op(b) can be packed of, converted to
+//   f32. step    up to kStepDepth of k: what a tile sums up in registers before it adds it to c. group   as
+//   many rows of a block as stay in a core's second-level cache while it goes over the columns. panel   the
+//   rows of op(a), or columns of op(b), of one register tile and step: packed so that the tile's
 //           loop reads it from front to back; it stays in the first-level cache.
 #pragma once
-
-#include <sys/mman.h>
 
 #include <cstdint>
 #include <memory>
@@ -23,7 +22,7 @@ namespace terroir::gemm {
 
 // A step is the same on every instruction set, tiles add in the order of k, and steps follow each other in
 // that order: so the bits of c depend neither on the number of threads nor on where in c an element lies.
-constexpr std::int64_t kBlockRows = 2048, kBlockColumns = 2048, kStepDepth = 192;
+constexpr std::int64_t kStepDepth = 192;
 constexpr std::int64_t kMaxPanelWidth = 64;
 
 constexpr std::int64_t divide_up(std::int64_t x, std::int64_t by) { return (x + by - 1) / by; }
@@ -58,33 +57,56 @@ struct Block {
   std::int64_t row, rows, column, columns;
 };
 
-// Packed operands and the sums of a bf16 block, at most 24 MiB for a context whatever the sizes and the
-// number of threads; of that the 18 MiB of sums are touched, and so take memory, only by products with a bf16
-// c.
+// What a block is multiplied in.
+struct BlockMemory {
+  std::int64_t block_lines;  // rows and columns of a block, at most
+  float *a, *b;              // [packed_floats] each
+  std::int64_t packed_floats;
+  float* bias;              // [block_lines + kMaxPanelWidth]
+  float* sums;              // [sums_stride, sums_stride]: a block of a bf16 c, before it is rounded
+  std::int64_t sums_lines;  // rows and columns of such a block, at most
+  std::int64_t sums_stride;
+};
+
+// 8 MiB for each of kParts threads that work on their own, or all of it for all threads together: 31 MiB of
+// address space for a context, whatever the sizes and the number of threads. What is not written takes no
+// memory: with f32 c, 3.2 MiB a thread are used.
 class Scratch {
  public:
   static constexpr const char* kName = "matmul";
-  static constexpr std::int64_t kRows = kBlockRows + kMaxPanelWidth;
-  static constexpr std::int64_t kColumns = kBlockColumns + kMaxPanelWidth;
-  static constexpr std::int64_t kPackedA = kRows * 2 * kStepDepth, kPackedB = kColumns * 2 * kStepDepth;
-  static constexpr std::int64_t kSums = kRows * kColumns;
+  static constexpr std::int64_t kParts = 4;
 
-  float* a() const { return memory_.get(); }         // [kPackedA]
-  float* b() const { return a() + kPackedA; }        // [kPackedB]
-  float* bias() const { return b() + kPackedB; }     // [kColumns]
-  float* sums() const { return bias() + kColumns; }  // [kRows, kColumns]
+  BlockMemory part(std::int64_t i) const {
+    return {kLines,
+            a() + i * kPacked,
+            b() + i * kPacked,
+            kPacked,
+            bias() + i * kBiasStride,
+            sums() + i * kSumsStride * kSumsStride,
+            kSumsLines,
+            kSumsStride};
+  }
+  BlockMemory whole() const {
+    return {kLines, a(), b(), kParts * kPacked, bias(), sums(), 2 * kSumsLines, 2 * kSumsStride};
+  }
 
  private:
-  // Huge pages, where the system gives them on request: packed memory is read too fast for small ones.
-  static constexpr std::align_val_t kAlignment{2 << 20};
+  static constexpr std::int64_t kLines = 2048, kBiasStride = kLines + kMaxPanelWidth;
+  static constexpr std::int64_t kPacked = (kLines + kMaxPanelWidth) * kStepDepth;
+  static constexpr std::int64_t kSumsLines = 1024, kSumsStride = kSumsLines + kMaxPanelWidth;
+
+  float* a() const { return memory_.get(); }
+  float* b() const { return a() + kParts * kPacked; }
+  float* bias() const { return b() + kParts * kPacked; }
+  float* sums() const { return bias() + kParts * kBiasStride; }
+
+  static constexpr std::align_val_t kAlignment{4096};
   struct Free {
     void operator()(float* memory) const { ::operator delete(memory, kAlignment); }
   };
   static float* allocate() {
-    constexpr std::size_t kBytes = (kPackedA + kPackedB + kColumns + kSums) * sizeof(float);
-    void* memory = ::operator new(kBytes, kAlignment);
-    ::madvise(memory, kBytes, MADV_HUGEPAGE);  // no harm if it fails
-    return static_cast<float*>(memory);
+    constexpr std::size_t kFloats = kParts * (2 * kPacked + kBiasStride + kSumsStride * kSumsStride);
+    return static_cast<float*>(::operator new(kFloats * sizeof(float), kAlignment));
   }
   std::unique_ptr<float, Free> memory_{allocate()};
 };

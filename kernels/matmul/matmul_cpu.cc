@@ -5,194 +5,17 @@
 #include <hwy/foreach_target.h>
 
 #include <algorithm>
-#include <tuple>
 
-#include "base/parallel_for.h"
-#include "kernels/matmul/blocks.h"
-#include "kernels/matmul/pack-inl.h"
+#include "kernels/matmul/block-inl.h"
 #include "kernels/matmul/thin-inl.h"
-#include "kernels/matmul/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace terroir::HWY_NAMESPACE {
 namespace {
 
-using gemm::Block;
-using gemm::Destination;
-using gemm::divide_up;
-using gemm::Problem;
-
 // What takes some microseconds, as long as waking the threads does: smaller problems stay in one. Bytes of b,
 // and multiplications.
 constexpr std::int64_t kThreadedBytes = 1 << 17, kThreadedProducts = 1 << 19;
-
-// What all threads pack and then multiply: [first, end) of k, in steps of `step`, for one block of c.
-struct Slab {
-  const Problem& problem;
-  Block block;
-  std::int64_t first, end, step;
-  std::int64_t group_rows;
-  bool pack_a, pack_b;
-  const float* bias;  // the block's, or null
-
-  std::int64_t row_panels() const { return divide_up(block.rows, kTileRows); }
-  std::int64_t column_panels() const { return divide_up(block.columns, kTileColumns); }
-};
-
-// f32 values of bias [column, column + columns): where they are, or converted into `buffer`; null without
-// bias.
-const float* bias_values(const ConstView& bias, std::int64_t column, std::int64_t columns, float* buffer) {
-  if (!bias) return nullptr;
-  if (bias.dtype() == DType::kF32) return bias.data<float>() + column;
-  const BFloat16* from = bias.data<BFloat16>() + column;
-  for_each_vector(columns, [&](auto at) HWY_ATTR { store(at, load(at, from), buffer); });
-  return buffer;
-}
-
-// Where sums that are complete, with what accumulate and bias add, go. `bias` are the block's.
-Destination whole_destination(const Problem& p, std::int64_t row, std::int64_t column, const float* bias) {
-  char* c = static_cast<char*>(p.c.raw()) + p.c_offset(row, column) * dtype_bytes(p.c.dtype());
-  return {c, p.c.dtype(), p.c.stride(0), p.accumulate ? c : nullptr, p.c.dtype(), p.c.stride(0), bias};
-}
-
-// Of several steps, the first adds what accumulate and bias add; until the last one sums stay in f32: in c
-// itself, or in scratch if c is bf16.
-Destination step_destination(const Problem& p, const Block& block, bool first, bool last, const float* bias) {
-  Destination out = whole_destination(p, block.row, block.column, first ? bias : nullptr);
-  const bool in_scratch = p.c.dtype() != DType::kF32;
-  void* sums = in_scratch ? p.scratch.sums() : out.to;
-  const std::int64_t stride = in_scratch ? gemm::Scratch::kColumns : out.to_stride;
-  if (!first) {
-    out.add = sums;
-    out.add_dtype = DType::kF32;
-    out.add_stride = stride;
-  }
-  if (!last) {
-    out.to = sums;
-    out.to_dtype = DType::kF32;
-    out.to_stride = stride;
-  }
-  return out;
-}
-
-// Small operands whose lines are neighbours already are multiplied where they lie.
-bool needs_packing(const gemm::Operand& operand, std::int64_t lines, std::int64_t depth, int multiple) {
-  constexpr std::int64_t kSmall = 1 << 15;  // elements, gaps included: an eighth of a second-level cache
-  return depth == 0 || operand.dtype != DType::kF32 || operand.depth_contiguous || lines % multiple != 0 ||
-         operand.stride * depth > kSmall;
-}
-
-// Packed steps follow each other, each [panels, depth, kWidth].
-template <int kWidth>
-std::int64_t packed_offset(std::int64_t panels, std::int64_t depth) {
-  return panels * kWidth * depth;
-}
-
-// Panels [begin, end) of one operand, over all steps.
-template <int kWidth>
-void pack_share(const Slab& slab, const gemm::Operand& operand, std::int64_t line, std::int64_t lines,
-                std::int64_t begin, std::int64_t end, float* to) {
-  const std::int64_t skipped = begin * kWidth, count = std::min(lines, end * kWidth) - skipped;
-  for (std::int64_t first = slab.first; first < slab.end; first += slab.step) {
-    const std::int64_t depth = std::min(slab.step, slab.end - first);
-    pack<kWidth>(operand, line + skipped, count, first, depth,
-                 to + packed_offset<kWidth>(divide_up(lines, kWidth), first - slab.first) + skipped * depth);
-  }
-}
-
-// Calls share(begin, end) for ranges of `units`, one of each of `workers` threads. Always for all of them,
-// even if a range is empty: libgomp ends threads that a smaller team leaves over, and has to start them
-// again.
-template <class Share>
-void share_out(std::int64_t workers, std::int64_t units, const Share& share) {
-  parallel_for(static_cast<int>(workers), workers, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (; begin < end; ++begin) share(units * begin / workers, units * (begin + 1) / workers);
-  });
-}
-
-// Each thread packs its share of both operands.
-void pack_operands(const Slab& slab, std::int64_t workers) {
-  if (!slab.pack_a && !slab.pack_b) return;
-  const auto& [p, block] = std::tie(slab.problem, slab.block);
-  const std::int64_t rows = slab.pack_a ? slab.row_panels() : 0;
-  const std::int64_t columns = slab.pack_b ? slab.column_panels() : 0;
-  share_out(workers, workers, [&](std::int64_t worker, std::int64_t) {
-    pack_share<kTileRows>(slab, p.a, block.row, block.rows, rows * worker / workers,
-                          rows * (worker + 1) / workers, p.scratch.a());
-    pack_share<kTileColumns>(slab, p.b, block.column, block.columns, columns * worker / workers,
-                             columns * (worker + 1) / workers, p.scratch.b());
-  });
-}
-
-// One operand's panels in the step [first, first + depth) of k.
-template <int kWidth>
-Factor factor(const Slab& slab, const gemm::Operand& operand, bool packed, std::int64_t line,
-              std::int64_t panels, std::int64_t first, std::int64_t depth, const float* memory) {
-  if (packed) return {memory + packed_offset<kWidth>(panels, first - slab.first), kWidth * depth, kWidth};
-  return {static_cast<const float*>(operand.data) + first * operand.stride + line, kWidth, operand.stride};
-}
-
-// Panels of columns [begin, end) over one group of rows, step after step.
-void multiply_group(const Slab& slab, std::int64_t group, std::int64_t begin, std::int64_t end) {
-  const auto& [p, block] = std::tie(slab.problem, slab.block);
-  const std::int64_t row = group * slab.group_rows, end_row = std::min(row + slab.group_rows, block.rows);
-  for (std::int64_t first = slab.first; first < slab.end || first == 0; first += slab.step) {
-    const std::int64_t depth = std::min(slab.step, slab.end - first);
-    const Factor a =
-        factor<kTileRows>(slab, p.a, slab.pack_a, block.row, slab.row_panels(), first, depth, p.scratch.a());
-    const Factor b = factor<kTileColumns>(slab, p.b, slab.pack_b, block.column, slab.column_panels(), first,
-                                          depth, p.scratch.b());
-    const Destination out = step_destination(p, block, first == 0, first + depth == p.k, slab.bias);
-    for (std::int64_t panel = begin; panel < end; ++panel) {
-      const std::int64_t columns = std::min<std::int64_t>(kTileColumns, block.columns - panel * kTileColumns);
-      multiply_panels(depth, a, b, panel, columns, out, row, end_row);
-    }
-  }
-}
-
-// The units of work are the pairs (group, panel of columns), groups outermost: a thread's range of them spans
-// as few groups as possible, and threads share out rows and columns alike.
-void multiply_units(const Slab& slab, std::int64_t begin, std::int64_t end) {
-  const std::int64_t panels = slab.column_panels();
-  while (begin < end) {
-    const std::int64_t group = begin / panels, next = std::min(end, (group + 1) * panels);
-    multiply_group(slab, group, begin - group * panels, next - group * panels);
-    begin = next;
-  }
-}
-
-// Rows of a group: what the cache holds, less where there would be too few units for the threads.
-std::int64_t group_rows(const Block& block, std::int64_t workers) {
-  constexpr std::int64_t kUnitsPerWorker = 8;
-  const std::int64_t panels = divide_up(block.columns, kTileColumns);
-  const std::int64_t groups = divide_up(kUnitsPerWorker * workers, panels);
-  const std::int64_t limit = workers == 1 ? kGroupRows : std::min(kGroupRows, divide_up(block.rows, groups));
-  return gemm::even_pieces(block.rows, std::max<std::int64_t>(limit, kTileRows), kTileRows);
-}
-
-// Steps of the block's operands that fit the scratch memory.
-std::int64_t steps_in_slab(const Slab& slab) {
-  const std::int64_t rows = slab.row_panels() * kTileRows, columns = slab.column_panels() * kTileColumns;
-  return std::min(gemm::Scratch::kPackedA / rows, gemm::Scratch::kPackedB / columns) / slab.step;
-}
-
-void multiply_block(const Problem& p, const Block& block, std::int64_t workers) {
-  Slab slab = {.problem = p, .block = block};
-  slab.step = gemm::even_pieces(p.k, gemm::kStepDepth, 4);
-  slab.group_rows = group_rows(block, workers);
-  slab.pack_a = needs_packing(p.a, block.rows, p.k, kTileRows);
-  slab.pack_b = needs_packing(p.b, block.columns, p.k, static_cast<int>(hn::MaxLanes(FloatTag())));
-  slab.bias = bias_values(p.bias, block.column, block.columns, p.scratch.bias());
-  const std::int64_t depth = slab.step * steps_in_slab(slab);
-  const std::int64_t units = divide_up(block.rows, slab.group_rows) * slab.column_panels();
-  do {  // once for k = 0: c becomes what accumulate and bias add to nothing
-    slab.end = std::min(slab.first + depth, p.k);
-    pack_operands(slab, workers);
-    share_out(workers, units,
-              [&](std::int64_t begin, std::int64_t end) { multiply_units(slab, begin, end); });
-    slab.first = slab.end;
-  } while (slab.first < p.k);
-}
 
 // Columns [begin, end) of a product with few rows; `a` is [m, k].
 void multiply_thin_columns(const Problem& p, const float* a, std::int64_t begin, std::int64_t end) {
@@ -209,26 +32,70 @@ void multiply_thin_columns(const Problem& p, const float* a, std::int64_t begin,
   }
 }
 
-}  // namespace
-
-bool is_thin(const Problem& p) { return p.m <= kThinRows && p.k > 0 && p.m * p.k <= gemm::Scratch::kPackedA; }
+// a may be transposed or bf16: its few rows are copied to [m, k] floats first.
+bool is_thin(const Problem& p) {
+  return p.m <= kThinRows && p.k > 0 && p.m * p.k <= p.scratch.whole().packed_floats;
+}
 
 void multiply_thin(const Problem& p) {
-  for (std::int64_t row = 0; row < p.m; ++row) pack<1>(p.a, row, 1, 0, p.k, p.scratch.a() + row * p.k);
+  float* a = p.scratch.whole().a;
+  for (std::int64_t row = 0; row < p.m; ++row) pack<1>(p.a, row, 1, 0, p.k, a + row * p.k);
   const std::int64_t bytes = p.n * p.k * dtype_bytes(p.b.dtype);
   const std::int64_t chunks = divide_up(p.n, kThinColumns);
   share_out(bytes < kThreadedBytes ? 1 : p.num_threads, chunks, [&](std::int64_t begin, std::int64_t end) {
-    multiply_thin_columns(p, p.scratch.a(), begin * kThinColumns, std::min(end * kThinColumns, p.n));
+    multiply_thin_columns(p, a, begin * kThinColumns, std::min(end * kThinColumns, p.n));
   });
 }
 
+// c cut into rows x columns regions.
+struct Grid {
+  std::int64_t rows, columns;
+};
+
+std::int64_t cut(std::int64_t lines, std::int64_t width, std::int64_t part, std::int64_t parts) {
+  return std::min(divide_up(lines, width) * part / parts * width, lines);
+}
+
+// The grid whose largest region takes the least time: its multiplications, and packing its rows and columns.
+Grid best_grid(const Problem& p) {
+  constexpr std::int64_t kPackTime = 24;  // of an element, in multiplications (one thread, AVX-512)
+  Grid best = {};
+  std::int64_t least = INT64_MAX;
+  for (std::int64_t rows = 1; rows <= p.num_threads; ++rows) {
+    const std::int64_t columns = p.num_threads / rows;
+    if (rows * columns != p.num_threads) continue;
+    const std::int64_t height = divide_up(divide_up(p.m, kTileRows), rows) * kTileRows;
+    const std::int64_t width = std::min(divide_up(divide_up(p.n, kTileColumns), columns) * kTileColumns, p.n);
+    const std::int64_t time = height * width + kPackTime * (height + width);
+    if (time >= least) continue;
+    least = time;
+    best = {rows, columns};
+  }
+  return best;
+}
+
+void multiply_regions(const Problem& p) {
+  const Grid grid = best_grid(p);
+  share_out(p.num_threads, p.num_threads, [&](std::int64_t i, std::int64_t) {
+    const std::int64_t y = i / grid.columns, x = i % grid.columns;
+    const std::int64_t row = cut(p.m, kTileRows, y, grid.rows);
+    const std::int64_t column = cut(p.n, kTileColumns, x, grid.columns);
+    multiply_region(p,
+                    {row, cut(p.m, kTileRows, y + 1, grid.rows) - row, column,
+                     cut(p.n, kTileColumns, x + 1, grid.columns) - column},
+                    p.scratch.part(i), 1);
+  });
+}
+
+}  // namespace
+
 void multiply(const Problem& p) {
-  const std::int64_t workers = p.m * p.n * p.k < kThreadedProducts ? 1 : p.num_threads;
-  const std::int64_t rows = gemm::even_pieces(p.m, gemm::kBlockRows, kTileRows);
-  const std::int64_t columns = gemm::even_pieces(p.n, gemm::kBlockColumns, kTileColumns);
-  for (std::int64_t column = 0; column < p.n; column += columns)
-    for (std::int64_t row = 0; row < p.m; row += rows)
-      multiply_block(p, {row, std::min(rows, p.m - row), column, std::min(columns, p.n - column)}, workers);
+  const Block all = {0, p.m, 0, p.n};
+  if (is_thin(p)) return multiply_thin(p);
+  if (p.num_threads == 1 || p.m * p.n * p.k < kThreadedProducts)
+    return multiply_region(p, all, p.scratch.part(0), 1);
+  if (p.num_threads <= gemm::Scratch::kParts) return multiply_regions(p);
+  multiply_region(p, all, p.scratch.whole(), p.num_threads);
 }
 
 }  // namespace terroir::HWY_NAMESPACE
@@ -238,8 +105,6 @@ HWY_AFTER_NAMESPACE();
 namespace terroir {
 namespace {
 
-HWY_EXPORT(is_thin);
-HWY_EXPORT(multiply_thin);
 HWY_EXPORT(multiply);
 
 gemm::Operand operand(const ConstView& view, bool depth_contiguous) {
@@ -264,10 +129,7 @@ void matmul(OpContext& ctx, const MatmulArgs& args) {
                                  .accumulate = options.accumulate,
                                  .num_threads = ctx.num_threads,
                                  .scratch = ctx.cache<gemm::Scratch>()};
-  if (HWY_DYNAMIC_DISPATCH(is_thin)(problem))
-    HWY_DYNAMIC_DISPATCH(multiply_thin)(problem);
-  else
-    HWY_DYNAMIC_DISPATCH(multiply)(problem);
+  HWY_DYNAMIC_DISPATCH(multiply)(problem);
 }
 
 }  // namespace cpu

@@ -15,10 +15,11 @@ namespace terroir::HWY_NAMESPACE {
 namespace {
 
 constexpr int kThinRows = 4;
-// Columns at a time: up to eight sums, as many as AVX2 has registers for beside the operands.
+// Columns at a time (sum_down: vectors of columns, with one row twice as many): up to eight sums, as many as
+// AVX2 has registers for beside the operands.
 template <int kRows>
 constexpr int kThinWidth = kRows <= 2 ? 4 : 2;
-constexpr int kThinColumns = 64;  // columns whose sums are finished together
+constexpr int kThinColumns = 128;  // columns whose sums are finished together
 using ThinSums = float[kThinRows][kThinColumns];
 
 // b's columns lie along its rows: sums of one or several vectors of columns at `at`, over all of k.
@@ -51,7 +52,7 @@ HWY_INLINE void sum_down(const float* a, std::int64_t k, const B* b, std::int64_
 template <int kRows, class B>
 void sum_columns_down(const float* a, std::int64_t k, const B* b, std::int64_t stride, std::int64_t columns,
                       ThinSums& sums) {
-  constexpr int kVectors = kThinWidth<kRows>;
+  constexpr int kVectors = kRows == 1 ? 8 : kThinWidth<kRows>;
   constexpr std::int64_t kStep = kVectors * static_cast<std::int64_t>(hn::MaxLanes(FloatTag()));
   std::int64_t column = 0;
   for (; column + kStep <= columns; column += kStep)

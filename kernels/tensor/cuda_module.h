@@ -36,4 +36,4 @@ void set_cuda_module(const CudaModule& module);
 }  // namespace terroir
 
 // The one symbol looked up: `const terroir::CudaModule* terroir_cuda_module()`. Throws SystemError.
-extern "C" const terroir::CudaModule* terroir_cuda_module();
+extern "C" [[gnu::visibility("default")]] const terroir::CudaModule* terroir_cuda_module();

@@ -5,7 +5,7 @@
 #include <array>
 
 #include "kernels/cuda/device.cuh"
-#include "kernels/tensor/runs.h"
+#include "kernels/tensor/rows.h"
 
 namespace terroir::cuda {
 

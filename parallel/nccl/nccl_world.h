@@ -27,5 +27,5 @@ std::unique_ptr<World> nccl_world(World& host, Device device, const WorldOptions
 }  // namespace terroir
 
 // What the program looks up in the module.
-extern "C" std::unique_ptr<terroir::World>* terroir_nccl_world(terroir::World& host, terroir::Device device,
-                                                               const terroir::WorldOptions& options);
+extern "C" [[gnu::visibility("default")]] std::unique_ptr<terroir::World>* terroir_nccl_world(
+    terroir::World& host, terroir::Device device, const terroir::WorldOptions& options);

@@ -2,7 +2,9 @@
 // same kernels (TERROIR_CUDA_MODULE). Ranks are threads that share the device over staged transports.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <mutex>
+#include <string_view>
 
 #include "kernels/tensor/cuda_module.h"
 #include "tests/trainer/layout_case.h"
@@ -17,15 +19,17 @@ struct DeviceCase {
   const char* compute;
 };
 
-// Largest relative difference of losses and norms, and of an element relative to its tensor's largest.
+// Largest relative difference of losses and gradient norms, and of an element relative to its tensor's
+// largest.
 struct Limits {
-  double loss, element;
+  double loss, norm, gradient, weight;
 };
 // f32: sums in another order. bf16: both devices round at the same points, but a sum that lies near the
-// middle of two bf16 numbers may go either way: one unit in the last place is 2^-8 = 0.4 %, and such
-// differences add up over layers.
+// middle of two bf16 numbers may go either way, and what follows from one such number differs everywhere by
+// bf16's own rounding: as much as bf16 differs from f32 on the CPU (measured on these models: loss 6e-4, norm
+// 6e-3, gradient 0.24, weight 3e-3).
 Limits limits_of(const char* compute) {
-  return std::string_view(compute) == "f32" ? Limits{2e-5, 5e-5} : Limits{2e-3, 5e-2};
+  return std::string_view(compute) == "f32" ? Limits{2e-5, 2e-5, 5e-5, 2e-5} : Limits{2e-3, 2e-2, 0.3, 1e-2};
 }
 
 class CudaTraining : public testing::TestWithParam<DeviceCase> {
@@ -53,13 +57,14 @@ TEST_P(CudaTraining, EqualsTheCpu) {
   });
   const Limits limits = limits_of(compute);
   EXPECT_LT(most.loss, limits.loss);
-  EXPECT_LT(most.grad_norm, limits.element);
-  EXPECT_LT(most.gradient, limits.element) << most.worst;
-  EXPECT_LT(most.weight, limits.element) << most.worst;
+  EXPECT_LT(most.grad_norm, limits.norm);
+  EXPECT_LT(most.gradient, limits.gradient) << most.worst;
+  EXPECT_LT(most.weight, limits.weight) << most.worst;
   EXPECT_GT(most.elements_checked, 0);
   EXPECT_LT(reference.losses[kSteps - 1], reference.losses[0]);
 }
 
+// On the emulated GPU under other orders of threads, blocks and streams too.
 TEST_P(CudaTraining, RepeatsItsBits) {
   const auto& [name, ranks, layout, compute] = GetParam();
   Config config = make_config(layout);
@@ -76,18 +81,26 @@ TEST_P(CudaTraining, RepeatsItsBits) {
     });
     return all;
   };
-  EXPECT_EQ(bits(), bits());
+  const std::string once = bits();
+  ::setenv("TERROIR_EMULATOR_SCHEDULE", "shuffled last 7", 1);
+  ::setenv("TERROIR_EMULATOR_STREAMS", "eager", 1);
+  const std::string again = bits();
+  ::unsetenv("TERROIR_EMULATOR_SCHEDULE");
+  ::unsetenv("TERROIR_EMULATOR_STREAMS");
+  EXPECT_EQ(again, once);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Steps, CudaTraining,
-    testing::Values(DeviceCase{"F32", 1, {}, "f32"}, DeviceCase{"Bf16", 1, {}, "bf16"},
-                    DeviceCase{"F32RecomputeQwen3", 1, {.model_type = "qwen3", .recompute = true}, "f32"},
-                    DeviceCase{"Bf16Qwen3", 1, {.model_type = "qwen3"}, "bf16"},
-                    DeviceCase{"F32Tensor2Qwen2", 2, {.model_type = "qwen2", .tensor = 2}, "f32"},
-                    DeviceCase{"F32Pipeline2", 2, {.pipeline = 2}, "f32"},
-                    DeviceCase{"Bf16Data2", 2, {}, "bf16"},
-                    DeviceCase{"Bf16Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2}, "bf16"}),
+    testing::Values(
+        DeviceCase{"F32", 1, {.global_batch = 4}, "f32"}, DeviceCase{"Bf16", 1, {.global_batch = 4}, "bf16"},
+        DeviceCase{
+            "F32RecomputeQwen3", 1, {.model_type = "qwen3", .recompute = true, .global_batch = 2}, "f32"},
+        DeviceCase{"Bf16Qwen3", 1, {.model_type = "qwen3", .global_batch = 2}, "bf16"},
+        DeviceCase{"F32Tensor2Qwen2", 2, {.model_type = "qwen2", .tensor = 2, .global_batch = 2}, "f32"},
+        DeviceCase{"F32Pipeline2", 2, {.pipeline = 2, .global_batch = 4}, "f32"},
+        DeviceCase{"Bf16Data2", 2, {.global_batch = 4}, "bf16"},
+        DeviceCase{"Bf16Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2, .global_batch = 4}, "bf16"}),
     [](const testing::TestParamInfo<DeviceCase>& info) { return std::string(info.param.name); });
 
 }  // namespace

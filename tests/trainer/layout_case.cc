@@ -17,8 +17,8 @@ template <class Visit>
 void take_steps(const Config& config, World& world, TrainedRun& run, Visit visit) {
   const Device device = config.device == "cuda" ? Device{DeviceKind::kCuda, 0} : Device{};
   const auto staged = staged_world(world, device);
-  Mesh mesh(*staged, MeshShape::with_data_filled(world.size(), config.parallel.tensor, config.parallel.context,
-                                                 config.parallel.pipeline));
+  Mesh mesh(*staged, MeshShape::with_data_filled(world.size(), config.parallel.tensor,
+                                                 config.parallel.context, config.parallel.pipeline));
   const OwnedStream stream(device);
   OpContext ctx;
   ctx.stream = stream;

@@ -1,10 +1,14 @@
-// What a training step takes from the heap: no tensor, no scratch. (oneDNN's sgemm packs its operands into
-// memory of its own, which comes from malloc and is not seen here.)
+// What a training step takes from the heap: no tensor, no scratch, neither here nor in a library. glibc lets
+// a program replace malloc and its kin; operator new, ours and every library's, comes by here too. (Memory
+// mapped without malloc, such as the stack of a new thread, does not.)
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <functional>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "tests/trainer/layout_case.h"
@@ -15,42 +19,64 @@ namespace {
 std::atomic<bool> watching{false};
 std::atomic<std::size_t> largest{0};
 
-void* take(std::size_t bytes, std::size_t alignment) {
-  if (watching) {
-    std::size_t seen = largest;
-    while (bytes > seen && !largest.compare_exchange_weak(seen, bytes)) {
-    }
+void see(std::size_t bytes) {
+  if (!watching) return;
+  std::size_t seen = largest;
+  while (bytes > seen && !largest.compare_exchange_weak(seen, bytes)) {
   }
-  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, rounded > 0 ? rounded : alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
 }
 
 }  // namespace
 
-// Not inlined: g++ would warn that free() gets what operator new returned.
-[[gnu::noinline]] void* operator new(std::size_t bytes) { return take(bytes, alignof(std::max_align_t)); }
-[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return take(bytes, static_cast<std::size_t>(alignment));
+extern "C" {
+
+// glibc's own, under their second names.
+void* __libc_malloc(std::size_t bytes);
+void* __libc_calloc(std::size_t count, std::size_t bytes);
+void* __libc_realloc(void* memory, std::size_t bytes);
+void* __libc_memalign(std::size_t alignment, std::size_t bytes);
+
+void* malloc(std::size_t bytes) noexcept {
+  see(bytes);
+  return __libc_malloc(bytes);
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
+void* calloc(std::size_t count, std::size_t bytes) noexcept {
+  see(count * bytes);
+  return __libc_calloc(count, bytes);
 }
+void* realloc(void* memory, std::size_t bytes) noexcept {
+  see(bytes);
+  return __libc_realloc(memory, bytes);
+}
+void* memalign(std::size_t alignment, std::size_t bytes) noexcept {
+  see(bytes);
+  return __libc_memalign(alignment, bytes);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept { return memalign(alignment, bytes); }
+int posix_memalign(void** memory, std::size_t alignment, std::size_t bytes) noexcept {
+  *memory = memalign(alignment, bytes);
+  return *memory == nullptr ? ENOMEM : 0;
+}
+
+}  // extern "C"
 
 namespace terroir::test {
 namespace {
 
-// Bytes of the largest block that any rank takes in steps after the first.
-std::size_t largest_allocation(const Config& config, int num_ranks) {
+struct Layout {
+  int ranks = 1, threads = 1, tensor = 1, pipeline = 1;
+  bool recompute = false;
+};
+
+// Bytes of the largest block that any rank takes in steps after the first; `in_step` is called in each.
+std::size_t largest_allocation(
+    const Config& config, const Layout& layout, const std::function<void(int)>& in_step = [](int) {}) {
   largest = 0;
-  run_threads(num_ranks, {.timeout_s = 60}, [&](World& world) {
+  run_threads(layout.ranks, {.timeout_s = 60}, [&](World& world) {
     Mesh mesh(world, MeshShape::with_data_filled(world.size(), config.parallel.tensor,
                                                  config.parallel.context, config.parallel.pipeline));
     OpContext ctx;
+    ctx.num_threads = layout.threads;
     Engine engine(config, mesh, ctx, {}, 1);
     engine.initialize();
     engine.synchronize();
@@ -59,6 +85,7 @@ std::size_t largest_allocation(const Config& config, int num_ranks) {
       mesh.control().barrier(ctx.stream, "step");
       if (step == 1 && world.rank() == 0) watching = true;
       engine.train_step(step, [&]() -> const SampleBatch& { return batch; });
+      in_step(step);
     }
     mesh.control().barrier(ctx.stream, "end");
     if (world.rank() == 0) watching = false;
@@ -66,27 +93,49 @@ std::size_t largest_allocation(const Config& config, int num_ranks) {
   return largest;
 }
 
-TEST(StepAllocation, TheCountingSeesWhatItShould) {
-  largest = 0;
-  watching = true;
-  ::operator delete(::operator new(12345));  // a call, which no compiler may leave out
-  watching = false;
-  EXPECT_EQ(largest, 12345u);
+TEST(StepAllocation, TheCountingSeesWhateverTakesMemory) {
+  const std::vector<std::pair<const char*, std::function<void*()>>> ways = {
+      {"malloc", [] { return std::malloc(12345); }},
+      {"calloc", [] { return std::calloc(3, 4115); }},
+      {"realloc", [] { return std::realloc(nullptr, 12345); }},
+      {"aligned_alloc", [] { return std::aligned_alloc(64, 12345); }},
+      {"posix_memalign",
+       [] {
+         void* memory = nullptr;
+         return posix_memalign(&memory, 64, 12345) == 0 ? memory : nullptr;
+       }},
+      {"operator new", [] { return ::operator new(12345); }}};
+  for (const auto& [name, take] : ways) {
+    largest = 0;
+    watching = true;
+    void* const memory = take();
+    watching = false;
+    EXPECT_EQ(largest, 12345u) << name;
+    std::free(memory);
+  }
+}
+
+// Where a step takes memory, the test of it fails: an op's scratch, first used in a later step, say.
+TEST(StepAllocation, MemoryTakenInAStepIsFound) {
+  const Config config = make_config({});
+  const auto planted = [](int step) {
+    if (step == 2) std::free(std::realloc(std::malloc(1), 5000));
+  };
+  EXPECT_GE(largest_allocation(config, {.ranks = 1}, planted), 5000u);
 }
 
 // An activation of a micro-batch is 34 tokens x 48 x 4 = 6528 bytes, a gradient bucket 20 KiB; what
 // coordinates ranks (an operation's record, a list of blocks) is smaller.
 TEST(StepAllocation, NothingAsLargeAsATensorIsTakenInAStep) {
-  struct Layout {
-    int ranks, tensor, pipeline;
-    bool recompute;
-  };
-  for (const Layout& layout : {Layout{1, 1, 1, false}, Layout{1, 1, 1, true}, Layout{2, 2, 1, false},
-                               Layout{2, 1, 2, false}, Layout{2, 1, 1, false}, Layout{4, 2, 2, true}}) {
+  for (const Layout& layout :
+       {Layout{}, Layout{.threads = 2}, Layout{.recompute = true}, Layout{.ranks = 2, .tensor = 2},
+        Layout{.ranks = 2, .pipeline = 2}, Layout{.ranks = 2}, Layout{.ranks = 2, .threads = 2},
+        Layout{.ranks = 4, .tensor = 2, .pipeline = 2, .recompute = true}}) {
     const Config config =
         make_config({.recompute = layout.recompute, .tensor = layout.tensor, .pipeline = layout.pipeline});
-    EXPECT_LT(largest_allocation(config, layout.ranks), 2048u)
-        << layout.ranks << " ranks, tensor " << layout.tensor << ", pipeline " << layout.pipeline;
+    EXPECT_LT(largest_allocation(config, layout), 2048u)
+        << layout.ranks << " ranks, " << layout.threads << " threads, tensor " << layout.tensor
+        << ", pipeline " << layout.pipeline;
   }
 }
 

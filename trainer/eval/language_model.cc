@@ -116,7 +116,6 @@ View LanguageModel::forward(std::span<const std::int32_t> tokens) {
   }
   lay_out();
 
-  fill(ctx_, scratch.ones, 1);
   for (std::int64_t i = 0; i < count; ++i) {
     positions.data<std::int32_t>()[i] = static_cast<std::int32_t>(length_ + i);
     documents.data<std::int32_t>()[i] = 0;

@@ -5,6 +5,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/swiglu/swiglu.h"
@@ -14,7 +15,6 @@ namespace terroir {
 namespace {
 
 constexpr MatmulOptions kLinear{.transpose_b = true};                              // y = x w^T
-constexpr MatmulOptions kLinearAdd{.transpose_b = true, .accumulate = true};       // y += x w^T
 constexpr MatmulOptions kInputGradientAdd{.accumulate = true};                     // dx += dy w
 constexpr MatmulOptions kWeightGradient{.transpose_a = true, .accumulate = true};  // dw += dy^T x
 
@@ -42,46 +42,54 @@ QkvViews split_qkv(const LayerShape& shape, View qkv, std::int64_t sequence) {
 void project_qkv(const LayerEnvironment& env, const LayerTensors& weights, ConstView x, View qkv) {
   for (const Projection& p : weights.qkv) {
     const View out = qkv.slice(1, p.column, p.column + p.weight.size(0));
-    if (p.bias)
-      matmul(env.ctx, env.scratch.ones, p.bias.reshape({1, p.bias.size(0)}), out, {.transpose_a = true});
-    matmul(env.ctx, x, p.weight, out, p.bias ? kLinearAdd : kLinear);
+    matmul(env.ctx, x, p.weight, out, kLinear, p.bias);
   }
 }
 
-void norm_queries_and_keys(const LayerEnvironment& env, const LayerTensors& weights, SavedLayer& saved) {
-  const LayerShape& shape = env.shape;
-  const View qk = saved.qkv.slice(1, 0, shape.query_columns() + shape.kv_columns());
-  copy(env.ctx, qk, saved.qk_before_norm);
-  const auto norm = [&](std::int64_t begin, std::int64_t heads, View weight, View rstd) {
-    rms_norm_forward(env.ctx, {.x = as_heads(saved.qk_before_norm, begin, heads, shape.head_dim),
-                               .delta = {},
-                               .weight = weight,
-                               .eps = shape.eps,
-                               .residual_out = {},
-                               .y = as_heads(saved.qkv, begin, heads, shape.head_dim),
-                               .rstd = rstd});
-  };
-  norm(0, shape.heads, weights.q_norm, saved.q_rstd);
-  norm(shape.query_columns(), shape.kv_heads, weights.k_norm, saved.k_rstd);
+// Of an activation or gradient [T, (N+2K)*D].
+View queries_and_keys(const LayerShape& shape, View qkv) {
+  return as_heads(qkv, 0, shape.heads + shape.kv_heads, shape.head_dim);
+}
+
+// Norms (Qwen3) and rotates queries and keys of saved.qkv in place.
+void place_queries_and_keys(const LayerEnvironment& env, const LayerTensors& weights, SavedLayer& saved) {
+  const View x = queries_and_keys(env.shape, saved.qkv);
+  const ConstView positions = env.positions.reshape({env.positions.numel()});
+  if (env.shape.qk_norm) {
+    qk_norm_rope_forward(env.ctx, {.x = x,
+                                   .query_heads = env.shape.heads,
+                                   .q_weight = weights.q_norm,
+                                   .k_weight = weights.k_norm,
+                                   .positions = positions,
+                                   .table = env.rope_table,
+                                   .eps = env.shape.eps,
+                                   .before = saved.qk_before_norm,
+                                   .rstd = saved.qk_rstd});
+  } else {
+    rope_apply(env.ctx, {.x = x, .positions = positions, .table = env.rope_table, .inverse = false});
+  }
 }
 
 // In place on the first columns of `gradient`, which hold dq and dk.
-void norm_queries_and_keys_backward(const LayerEnvironment& env, const LayerTensors& weights,
-                                    const LayerTensors& gradients, const SavedLayer& saved, View gradient) {
-  const LayerShape& shape = env.shape;
-  const auto norm = [&](std::int64_t begin, std::int64_t heads, View weight, View dweight, View rstd) {
-    const View dx = as_heads(gradient, begin, heads, shape.head_dim);
-    rms_norm_backward(env.ctx, {.dy = dx,
-                                .dresidual = {},
-                                .residual = as_heads(saved.qk_before_norm, begin, heads, shape.head_dim),
-                                .weight = weight,
-                                .rstd = rstd,
-                                .dx = dx,
-                                .dweight = dweight,
-                                .workspace = env.scratch.workspace});
-  };
-  norm(0, shape.heads, weights.q_norm, gradients.q_norm, saved.q_rstd);
-  norm(shape.query_columns(), shape.kv_heads, weights.k_norm, gradients.k_norm, saved.k_rstd);
+void place_queries_and_keys_backward(const LayerEnvironment& env, const LayerTensors& weights,
+                                     const LayerTensors& gradients, const SavedLayer& saved, View gradient) {
+  const View dx = queries_and_keys(env.shape, gradient);
+  const ConstView positions = env.positions.reshape({env.positions.numel()});
+  if (env.shape.qk_norm) {
+    qk_norm_rope_backward(env.ctx, {.dx = dx,
+                                    .query_heads = env.shape.heads,
+                                    .q_weight = weights.q_norm,
+                                    .k_weight = weights.k_norm,
+                                    .positions = positions,
+                                    .table = env.rope_table,
+                                    .before = saved.qk_before_norm,
+                                    .rstd = saved.qk_rstd,
+                                    .dq_weight = gradients.q_norm,
+                                    .dk_weight = gradients.k_norm,
+                                    .workspace = env.scratch.workspace});
+  } else {
+    rope_apply(env.ctx, {.x = dx, .positions = positions, .table = env.rope_table, .inverse = true});
+  }
 }
 
 AttentionInputs attention_inputs(const LayerEnvironment& env, const SavedLayer& saved, KvCache* cache) {
@@ -161,11 +169,7 @@ void attention_half_backward(const LayerEnvironment& env, const LayerTensors& we
                       .dk = d.k,
                       .dv = d.v,
                       .workspace = s.workspace});
-  rope_apply(env.ctx, {.x = as_heads(dqkv, 0, shape.heads + shape.kv_heads, shape.head_dim),
-                       .positions = env.positions.reshape({env.positions.numel()}),
-                       .table = env.rope_table,
-                       .inverse = true});
-  if (shape.qk_norm) norm_queries_and_keys_backward(env, weights, gradients, saved, dqkv);
+  place_queries_and_keys_backward(env, weights, gradients, saved, dqkv);
 
   const View x = env.region.gather(saved.y1, s.gathered, stream, "attention input");
   const View dx = env.region.partial(s.norm_gradient, s.partial);
@@ -221,9 +225,8 @@ SavedLayer allocate_saved(Arena& arena, const LayerShape& shape, std::int64_t ba
   saved.y1 = act({local_tokens, shape.hidden});
   saved.qkv = act({tokens, shape.qkv_columns()});
   if (shape.qk_norm) {
-    saved.qk_before_norm = act({tokens, shape.query_columns() + shape.kv_columns()});
-    saved.q_rstd = f32({tokens, shape.heads});
-    saved.k_rstd = f32({tokens, shape.kv_heads});
+    saved.qk_before_norm = act({tokens, shape.heads + shape.kv_heads, shape.head_dim});
+    saved.qk_rstd = f32({tokens, shape.heads + shape.kv_heads});
   }
   saved.attention_out = act({tokens, shape.query_columns()});
   saved.lse = f32({batch, shape.heads, sequence});
@@ -252,14 +255,13 @@ LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_
   scratch.ones = act(1, tokens);
   const std::int64_t norm_bytes =
       std::max(rms_norm_backward_workspace(local_tokens, shape.hidden),
-               rms_norm_backward_workspace(tokens * std::max(shape.heads, shape.kv_heads), shape.head_dim));
-  const std::int64_t attention_bytes =
-      attention_backward_workspace_bytes({.batch = batch,
-                                          .num_queries = sequence,
-                                          .num_heads = shape.heads,
-                                          .num_keys = sequence,
-                                          .head_size = shape.head_dim},
-                                         num_threads);
+               shape.qk_norm ? qk_norm_rope_backward_workspace(shape.head_dim) : 0);
+  const std::int64_t attention_bytes = attention_backward_workspace_bytes({.batch = batch,
+                                                                           .num_queries = sequence,
+                                                                           .num_heads = shape.heads,
+                                                                           .num_keys = sequence,
+                                                                           .head_size = shape.head_dim},
+                                                                          num_threads);
   scratch.workspace = arena.allocate(DType::kU8, {std::max(norm_bytes, attention_bytes)});
   return scratch;
 }
@@ -272,11 +274,7 @@ void decoder_forward(const LayerEnvironment& env, const LayerTensors& weights, V
 
   norm_forward(env, residual, delta, weights.input_norm, saved.residual1, saved.y1, saved.rstd1);
   project_qkv(env, weights, env.region.gather(saved.y1, s.gathered, stream, "attention input"), saved.qkv);
-  if (shape.qk_norm) norm_queries_and_keys(env, weights, saved);
-  rope_apply(env.ctx, {.x = as_heads(saved.qkv, 0, shape.heads + shape.kv_heads, shape.head_dim),
-                       .positions = env.positions.reshape({env.positions.numel()}),
-                       .table = env.rope_table,
-                       .inverse = false});
+  place_queries_and_keys(env, weights, saved);
   const std::int64_t sequence = env.positions.size(1);
   attention_forward(env.ctx,
                     {.inputs = attention_inputs(env, saved, cache),

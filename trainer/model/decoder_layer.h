@@ -72,8 +72,8 @@ LayerTensors layer_gradients(const ParameterTable& table, const LayerBlocks& blo
 struct SavedLayer {
   View residual1, rstd1, y1;  // [L, H], [L], [L, H]
   View qkv;                   // [T, (N+2K)*D], rotated
-  View qk_before_norm;        // [T, (N+K)*D], Qwen3
-  View q_rstd, k_rstd;        // [T, N], [T, K], Qwen3
+  View qk_before_norm;        // [T, N+K, D], Qwen3
+  View qk_rstd;               // [T, N+K], Qwen3
   View attention_out, lse;    // [T, N*D], [B, N, S]
   View residual2, rstd2, y2;  // [L, H], [L], [L, H]
   View gate_up, activated;    // [T, 2I], [T, I]
@@ -87,7 +87,7 @@ struct LayerScratch {
   View wide_gradient;                         // [T, max(2I, (N+2K)*D)]
   View narrow_gradient;                       // [T, max(I, N*D)]
   View norm_gradient;                         // [L, H]
-  View ones;                                  // [1, T], all 1: column sums and bias rows as GEMMs
+  View ones;                                  // [1, T], all 1: bias gradients as matrix products
   View workspace;                             // u8, of ops
 };
 LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch,

@@ -83,7 +83,8 @@ std::string shared_gpus(World& host, Device device) {
 
 std::unique_ptr<World> device_world(const Config& config, World& host, Device device) {
   if (device.kind == DeviceKind::kCpu) return nullptr;
-  if (config.parallel.transport == "host") return staged_world(host, device);
+  const bool alone = host.size() == 1 && config.parallel.transport == "auto";  // nothing to carry
+  if (alone || config.parallel.transport == "host") return staged_world(host, device);
   if (const std::string shared = shared_gpus(host, device); !shared.empty())
     throw UserError(
         ExitCode::kUsage, Place{.key = "parallel.transport"},
