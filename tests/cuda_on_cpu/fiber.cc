@@ -65,9 +65,6 @@ class Pool {
   void renew(std::size_t index) {
     __tsan_destroy_fiber(tsan[index]);
     tsan[index] = __tsan_create_fiber(0);
-#if defined(__SANITIZE_ADDRESS__)
-    __asan_unpoison_memory_region(bottom(index), kStackBytes);
-#endif
   }
   std::vector<void*> tsan;
 
@@ -117,6 +114,10 @@ void Fibers::prepare(std::size_t index) {
   Fiber& fresh = fibers_[index];
   fresh.stack = pool.bottom(index);
   fresh.stack_bytes = kStackBytes;
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(fresh.stack,
+                                kStackBytes);  // frames of the fiber before, which never returned
+#endif
   fresh.context = make_fcontext(pool.bottom(index) + kStackBytes, kStackBytes, start);
 }
 
