@@ -7,6 +7,7 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if defined(TERROIR_EMULATOR_TSAN)
@@ -96,6 +97,10 @@ void FiberScheduler::resume(Fiber& fiber, std::size_t index) {
   arrival.main_stack_bytes = &main_stack_bytes_;
 #endif
   if (fiber.context == nullptr) {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(stacks.bottom(index),
+                                  kStackBytes);  // frames of the fiber before, which left
+#endif
     fiber.context = boost::context::detail::make_fcontext(stacks.top(index), kStackBytes, start);
 #if defined(TERROIR_EMULATOR_TSAN)
     fiber.sanitizer = __tsan_create_fiber(0);

@@ -128,8 +128,7 @@ TEST_F(Planted, ADivergentBarrierIsNamedWithBothPlaces) {
 }
 
 TEST_F(Planted, AMissingLaneIsNamed) {
-  EXPECT_THAT(failure_of(Plant::kMissingLane),
-              HasSubstr("lanes that have ended"));
+  EXPECT_THAT(failure_of(Plant::kMissingLane), HasSubstr("lanes that have ended"));
 }
 
 TEST_F(Planted, AnAsynchronousCopyIsVisibleAfterItsWaitOnly) {

@@ -25,6 +25,10 @@
 #define gridDim (::cuda_on_cpu::coordinates.grid_size)
 inline constexpr int warpSize = 32;
 
+// Of code that reads what lanes exchanged: the exchange orders no memory, and is none of ThreadSanitizer's
+// business.
+#define TERROIR_UNSEEN __attribute__((no_sanitize("thread")))
+
 using Where = std::source_location;
 
 inline void __syncthreads(Where where = Where::current()) { ::cuda_on_cpu::block_barrier(where); }
@@ -44,7 +48,7 @@ inline void __syncwarp(unsigned mask = 0xFFFFFFFFU, Where where = Where::current
 namespace cuda_on_cpu {
 // The value of lane `source`, clamped to this lane's own where it lies outside its segment of `width` lanes.
 template <class T>
-T shuffle(unsigned mask, T value, int source, bool inside, const Where& where) {
+TERROIR_UNSEEN T shuffle(unsigned mask, T value, int source, bool inside, const Where& where) {
   const WarpValues& all = warp_exchange(mask, &value, sizeof(T), where);
   T result;
   std::memcpy(&result, all.bytes[inside ? source : lane()], sizeof(T));
@@ -72,7 +76,7 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, Where w
   const int lane = ::cuda_on_cpu::lane(), source = lane - static_cast<int>(delta);
   return ::cuda_on_cpu::shuffle(mask, value, source, source >= lane / width * width, where);
 }
-inline unsigned __ballot_sync(unsigned mask, int vote, Where where = Where::current()) {
+TERROIR_UNSEEN inline unsigned __ballot_sync(unsigned mask, int vote, Where where = Where::current()) {
   const auto& all = ::cuda_on_cpu::warp_exchange(mask, &vote, sizeof(vote), where);
   unsigned result = 0;
   for (int lane = 0; lane < 32; ++lane) {

@@ -18,8 +18,8 @@ inline float bf16(unsigned packed, int half) {
 //   a[0..3]: rows g, g + 8, g, g + 8; columns 2t, 2t + 1 (a[0], a[1]) and 2t + 8, 2t + 9 (a[2], a[3])
 //   b[0..1]: column g; rows 2t, 2t + 1 and 2t + 8, 2t + 9
 //   d[0..3]: rows g, g, g + 8, g + 8; columns 2t, 2t + 1, 2t, 2t + 1
-inline void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-                              std::source_location where = std::source_location::current()) {
+TERROIR_UNSEEN inline void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                                             std::source_location where = std::source_location::current()) {
   struct Fragments {
     unsigned a[4], b[2];
   } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
@@ -45,7 +45,7 @@ inline void mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4], const unsig
 namespace emulated {
 // Lane l receives of each of four 8x8 matrices the elements (row, column) and the next that `at` gives.
 template <class At>
-void ldmatrix(unsigned (&r)[4], const void* shared_row, std::source_location where, At at) {
+TERROIR_UNSEEN void ldmatrix(unsigned (&r)[4], const void* shared_row, std::source_location where, At at) {
   if (reinterpret_cast<std::uintptr_t>(shared_row) % 16 != 0) __builtin_trap();  // misaligned row
   const auto& all = ::cuda_on_cpu::warp_exchange(0xFFFFFFFFU, &shared_row, sizeof(shared_row), where);
   for (int matrix = 0; matrix < 4; ++matrix) {
