@@ -82,6 +82,8 @@ set(cuda_major ${CUDAToolkit_VERSION_MAJOR})
 terroir_cuda_library(NAME BLAS HEADER cublasLt.h LIBRARY cublasLt SONAME libcublasLt.so.${cuda_major}
   WHEELS cu${cuda_major} cublas)
 terroir_cuda_library(NAME DNN HEADER cudnn.h LIBRARY cudnn SONAME libcudnn.so.9 WHEELS cudnn)
+terroir_cuda_library(NAME NVRTC HEADER nvrtc.h LIBRARY nvrtc SONAME libnvrtc.so.${cuda_major}
+  WHEELS cu${cuda_major} cuda_nvrtc)
 terroir_cuda_library(NAME NCCL HEADER nccl.h LIBRARY nccl SONAME libnccl.so.2 WHEELS nccl)
 set(frontend_folders "")
 foreach(packages ${TERROIR_PYTHON_PACKAGES})
@@ -102,14 +104,15 @@ target_include_directories(terroir_cuda_blas SYSTEM INTERFACE ${TERROIR_CUDA_BLA
 target_link_libraries(terroir_cuda_blas INTERFACE ${TERROIR_CUDA_BLAS_LIBRARY} CUDA::cudart)
 add_library(terroir::cuda_blas ALIAS terroir_cuda_blas)
 
-if(TERROIR_CUDA_DNN_INCLUDE_DIR AND TERROIR_CUDA_DNN_LIBRARY AND TERROIR_CUDA_DNN_FRONTEND_INCLUDE_DIR)
+if(TERROIR_CUDA_DNN_INCLUDE_DIR AND TERROIR_CUDA_DNN_LIBRARY AND TERROIR_CUDA_DNN_FRONTEND_INCLUDE_DIR
+    AND TERROIR_CUDA_NVRTC_INCLUDE_DIR AND TERROIR_CUDA_NVRTC_LIBRARY)
   add_library(terroir_cuda_dnn INTERFACE)
   target_include_directories(terroir_cuda_dnn SYSTEM INTERFACE ${TERROIR_CUDA_DNN_INCLUDE_DIR}
-    ${TERROIR_CUDA_DNN_FRONTEND_INCLUDE_DIR})
-  target_link_libraries(terroir_cuda_dnn INTERFACE ${TERROIR_CUDA_DNN_LIBRARY} CUDA::cudart)
+    ${TERROIR_CUDA_DNN_FRONTEND_INCLUDE_DIR} ${TERROIR_CUDA_NVRTC_INCLUDE_DIR})
+  target_link_libraries(terroir_cuda_dnn INTERFACE ${TERROIR_CUDA_DNN_LIBRARY} ${TERROIR_CUDA_NVRTC_LIBRARY} CUDA::cudart)
   add_library(terroir::cuda_dnn ALIAS terroir_cuda_dnn)
-elseif(NOT TERROIR_CUDA_DNN_LIBRARY OR NOT TERROIR_CUDA_DNN_INCLUDE_DIR)
-  message(STATUS "No cuDNN found: the CUDA backend uses its own attention kernels only")
+elseif(TERROIR_CUDA_DNN_FRONTEND_INCLUDE_DIR)
+  message(STATUS "No cuDNN and NVRTC found: the CUDA backend uses its own attention kernels only")
 else()
   message(STATUS "No cudnn_frontend.h found (launch/cuda_tools.sh, or TERROIR_CUDNN_FRONTEND_DIR): "
     "the CUDA backend uses its own attention kernels only")

@@ -7,7 +7,7 @@
 # Nothing of it is needed to run. Exit status 77: no Python or no package index.
 set -euo pipefail
 
-readonly PACKAGES=("nvidia-cudnn-frontend>=1.18,<2" "nvidia-cuda-cuobjdump>=13,<14" "nvidia-cuda-nvdisasm>=13,<14")
+readonly PACKAGES=("nvidia-cudnn-frontend>=1.32,<2" "nvidia-cuda-cuobjdump>=13,<14" "nvidia-cuda-nvdisasm>=13,<14")
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; }
 skip() { echo "SKIPPED: CUDA tools: $*"; exit 77; }

@@ -1,6 +1,9 @@
 // A step reads 16 and writes 12 bytes per parameter, or 14 with the bf16 copy, and computes little: memory
 // decides.
 #include "kernels/adamw/adamw.h"
+
+#include <cstring>
+
 #include "kernels/cuda/segments.cuh"
 
 namespace terroir::cuda {
@@ -55,17 +58,20 @@ __device__ __forceinline__ void update_vector(const Segment& segment, const Fact
   auto p = load_vector(segment.params + at), m = load_vector(segment.exp_avg + at),
        v = load_vector(segment.exp_avg_sq + at);
   const auto g = load_vector(segment.grads + at);
-  Vector<__nv_bfloat16, kElements> rounded;
+  __nv_bfloat16 rounded[kElements];
 #pragma unroll
   for (int i = 0; i < kElements; ++i) {
     update(p.v[i], g.v[i], m.v[i], v.v[i], factors);
-    rounded.v[i] = from_float<__nv_bfloat16>(p.v[i]);
+    rounded[i] = from_float<__nv_bfloat16>(p.v[i]);
   }
   store_vector(segment.exp_avg + at, m);
   store_vector(segment.exp_avg_sq + at, v);
   store_vector(segment.params + at, p);
-  if (segment.params_bf16 != nullptr)
-    *reinterpret_cast<Vector<__nv_bfloat16, kElements>*>(segment.params_bf16 + at) = rounded;
+  if (segment.params_bf16 == nullptr) return;
+  std::uint64_t together;  // a Vector of four bf16 becomes four stores (nvcc 13.0)
+  static_assert(sizeof(together) == sizeof(rounded));
+  memcpy(&together, rounded, sizeof(together));
+  *reinterpret_cast<std::uint64_t*>(segment.params_bf16 + at) = together;
 }
 
 __device__ __forceinline__ void update_elements(const Segment& segment, const Factors& factors,

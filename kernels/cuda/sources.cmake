@@ -5,6 +5,7 @@ set(TERROIR_CUDA_KERNEL_SOURCES
   kernels/attention/attention_merge_cuda.cu
   kernels/attention/attention_simt_backward_cuda.cu
   kernels/attention/attention_simt_forward_cuda.cu
+  kernels/attention/cudnn_layout_cuda.cu
   kernels/embedding/embedding_backward_cuda.cu
   kernels/embedding/embedding_cuda.cu
   kernels/linear_cross_entropy/linear_cross_entropy_cuda.cu
@@ -30,3 +31,8 @@ set(TERROIR_CUDA_HOST_SOURCES
 set(TERROIR_CUDA_LIBRARY_SOURCES
   kernels/matmul/cublaslt_plans.cc
   kernels/matmul/matmul_cublaslt.cc)
+# cudnn_graph.cc is a target of its own, which a test shares.
+set(TERROIR_CUDNN_SOURCES
+  kernels/attention/attention_cudnn.cc)
+set(TERROIR_NO_CUDNN_SOURCES
+  kernels/attention/attention_no_cudnn.cc)

@@ -29,13 +29,15 @@ __global__ void __launch_bounds__(kMaxThreads) lookup_kernel(const Lookup<Unit> 
   const std::int64_t first = std::int64_t{blockIdx.x} * kTokensPerThread;
   const std::int64_t unit = std::int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
   if (unit >= lookup.units) return;
+  std::int64_t rows[kTokensPerThread];
+#pragma unroll
+  for (int i = 0; i < kTokensPerThread; ++i)
+    rows[i] = first + i < lookup.num_tokens ? lookup.ids[first + i] - lookup.vocab_begin : -1;
   Unit values[kTokensPerThread] = {};
 #pragma unroll
-  for (int i = 0; i < kTokensPerThread; ++i) {
-    if (first + i >= lookup.num_tokens) continue;
-    const std::int64_t row = lookup.ids[first + i] - lookup.vocab_begin;
-    if (row >= 0 && row < lookup.vocab_size) values[i] = lookup.table[row * lookup.table_stride + unit];
-  }
+  for (int i = 0; i < kTokensPerThread; ++i)
+    if (rows[i] >= 0 && rows[i] < lookup.vocab_size)
+      values[i] = lookup.table[rows[i] * lookup.table_stride + unit];
 #pragma unroll
   for (int i = 0; i < kTokensPerThread; ++i)
     if (first + i < lookup.num_tokens) lookup.out[(first + i) * lookup.out_stride + unit] = values[i];

@@ -141,11 +141,13 @@ template <class T>
 __device__ __forceinline__ void set_row(T* to, const T* from, int n, bool vectors) {
   constexpr int kCount = kVectorElements<T>;
   const int whole = vectors ? n / kCount : 0;
+#pragma unroll 2
   for (int i = threadIdx.x; i < whole; i += kThreads) {
     Vector<T, kCount> values = {};
     if (from != nullptr) values = load_vector(from + std::int64_t{i} * kCount);
     store_vector(to + std::int64_t{i} * kCount, values);
   }
+#pragma unroll 2
   for (int i = whole * kCount + static_cast<int>(threadIdx.x); i < n; i += kThreads)
     to[i] = from == nullptr ? from_float<T>(0) : from[i];
 }

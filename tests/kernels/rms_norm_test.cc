@@ -56,6 +56,9 @@ INSTANTIATE_TEST_SUITE_P(LongRows, RmsNormOf,
                          testing::Combine(testing::Values(2), testing::Values(2560, 6144, 8192, 12288, 16400),
                                           testing::Values(DType::kF32, DType::kBF16)));
 
+// Of a sum of squares in f32: an instruction set without vectors adds one term after another.
+double sum_error(std::int64_t hidden) { return hidden > 1024 ? 3e-5 : 1e-6; }
+
 std::vector<std::int64_t> pads(std::int64_t hidden) {
   return hidden > 1024 ? std::vector<std::int64_t>{0} : std::vector<std::int64_t>{0, 1, 8};
 }
@@ -72,8 +75,8 @@ TEST_P(RmsNormOf, ForwardAddsAndNormalizesLikeTheReference) {
     expect_close(residual, sum, tolerance(dtype, 1e-7), "residual");
     // The norm is that of the residual as stored.
     const Reference wanted = reference(values(residual), values(weight));
-    expect_close(rstd, wanted.rstd, 1e-6, "rstd");
-    expect_close(y, wanted.y, tolerance(dtype, 1e-6), "y");
+    expect_close(rstd, wanted.rstd, sum_error(hidden), "rstd");
+    expect_close(y, wanted.y, tolerance(dtype, sum_error(hidden)), "y");
     EXPECT_TRUE(residual.gaps_untouched() && y.gaps_untouched());
   }
 }
@@ -120,10 +123,10 @@ TEST_P(RmsNormOf, BackwardEqualsTheFormula) {
       rms_norm_backward(ctx,
                         {dy, with_later ? later.view() : View(), x, weight, rstd, dx, dweight, workspace});
       // A row of one element is nearly constant (y = weight * sign): its terms of the size of rstd cancel.
-      const double error = hidden == 1 ? 1e-3 : 2e-6;
+      const double error = hidden == 1 ? 1e-3 : 2 * sum_error(hidden);
       expect_close(dx, with_later ? sum_of(wanted.dx, values(later)) : wanted.dx, tolerance(dtype, error),
                    "dx");
-      expect_close(dweight, sum_of(wanted.dweight, dweight_before), 2e-6, "dweight");
+      expect_close(dweight, sum_of(wanted.dweight, dweight_before), 2 * sum_error(hidden), "dweight");
       EXPECT_TRUE(dx.gaps_untouched());
     }
   }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The same models in Terroir and in transformers: log-likelihoods, greedy text, token ids, both ways.
+"""The same models in Terroir and in transformers: logits, log-likelihoods, greedy text, token ids, both ways.
 
     python3 tests/parity/model_parity.py PATH/TO/terroir
 
@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+import numpy  # noqa: E402
 import torch  # noqa: E402
 from program import LANGUAGES, Report, Terroir, sample_lines  # noqa: E402
 from random_models import Shape, make_model, save_model  # noqa: E402
@@ -20,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging  # noqa: E402
 
 LOG_LIKELIHOOD_TOLERANCE = 1e-4  # nats
+LOGIT_TOLERANCE = 1e-4
 NEW_TOKENS = 24
 SHAPES = [
     Shape("llama", hidden=48, heads=6, kv_heads=2, head_dim=16, tied=True, vocab=600),
@@ -54,6 +56,22 @@ def hf_per_token(model, tokenizer, lines):
     return torch.cat(losses)
 
 
+def compare_logits(terroir, report, checkpoint, model, tokenizer, lines, name):
+    """Every logit: log-likelihoods do not see what is added to all of them."""
+    ids = [tokenizer(line).input_ids for line in lines]
+    (terroir.folder / "ids.txt").write_text("\n".join(map(json.dumps, ids)) + "\n")
+    terroir.helper("parity_logits", checkpoint, "ids.txt", "logits.f32")
+    ours = torch.from_numpy(numpy.fromfile(terroir.folder / "logits.f32", dtype=numpy.float32))
+    with torch.no_grad():
+        theirs = torch.cat([model(torch.tensor([row])).logits[0] for row in ids])
+    report.check(ours.numel() == theirs.numel(), f"{name}: {ours.numel()} logits")
+    if ours.numel() == theirs.numel():
+        difference = lambda logits: (logits.reshape(theirs.shape) - theirs).abs().max().item()
+        report.below(difference(ours), LOGIT_TOLERANCE,
+                     f"{name}: logits of up to {theirs.abs().max():.1f}, largest difference")
+        report.check(difference(ours + 1e-3) > LOGIT_TOLERANCE, f"{name}: a constant added to all logits would be seen")
+
+
 def greedy(model, tokenizer, prompt):
     """Ids after the prompt, without the end-of-document token and without padding rows of the vocabulary."""
     ids = torch.tensor([tokenizer(prompt).input_ids])
@@ -78,6 +96,7 @@ def compare_text(terroir, report, checkpoint, hf_folder, name):
     theirs = [tokenizer(line, add_special_tokens=False).input_ids for line in lines]
     report.check(terroir_ids(terroir, hf_folder / "tokenizer.json", lines) == theirs, f"{name}: token ids")
 
+    compare_logits(terroir, report, checkpoint, model, tokenizer, lines[::3], name)  # one of each language
     text = terroir.folder / "lines.txt"
     text.write_text("\n".join(lines), "utf-8")
     ours = torch.tensor(terroir.json("eval", "--checkpoint", checkpoint, "--text", text, "--per-token")["per_token"]).double()

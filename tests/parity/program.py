@@ -34,6 +34,10 @@ class Terroir:
             raise SystemExit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr}")
         return done.stdout
 
+    def helper(self, name, *arguments):
+        """A program of the tests that lies beside the one under test."""
+        subprocess.run([os.path.join(os.path.dirname(self.program), name), *map(str, arguments)], cwd=self.folder, check=True)
+
     def json(self, *arguments):
         return json.loads(self.run(*arguments, "--json"))
 

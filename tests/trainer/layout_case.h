@@ -52,8 +52,8 @@ struct Difference {
   std::string bits;                   // hash of this rank's losses, gradients and weights
 };
 
-// Takes the same steps in this world's layout, on the device that the configuration names (cuda: its module is
-// loaded); every rank checks the pieces that it owns. Collective.
+// Takes the same steps in this world's layout, on the device that the configuration names (cuda: its module
+// is loaded); every rank checks the pieces that it owns. Collective.
 Difference compare_with_one_rank(const Config& config, World& world, const TrainedRun& reference);
 
 }  // namespace terroir::test

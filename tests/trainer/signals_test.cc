@@ -59,8 +59,8 @@ TEST(Signals, SecondSigtermEndsTheProcess) {
   EXPECT_EQ(WTERMSIG(status), SIGTERM);
 }
 
-// oneDNN's kernels lend the stack pointer to heap buffers: a handler run by a computing thread corrupts the
-// heap.
+// A matrix product of generated code once had its operands overwritten by the frame of a handler that a
+// computing thread ran.
 TEST(Signals, DoNotDisturbMatrixProducts) {
   const SignalThread signal_thread;
   constexpr std::int64_t kM = 512, kN = 704, kK = 256;

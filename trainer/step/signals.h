@@ -10,9 +10,9 @@ namespace terroir {
 // ends the process at once. One at a time per process, made before any other thread: threads inherit from
 // their maker that they do not take these signals.
 //
-// That matters because oneDNN's matrix products (seen in 2.6.3, sgemm) use the stack pointer as a general
-// register that points into a heap buffer. The kernel puts the frame of a signal handler where the stack
-// pointer points: a handler on a thread that computes overwrites operands, or the heap.
+// So no code of a library that computes is ever interrupted by a handler. That is more than caution: the
+// kernel puts a handler's frame where the stack pointer points, and generated code (oneDNN's sgemm, 2.6.3)
+// has been seen to use the stack pointer as a general register that points into the heap.
 class SignalThread {
  public:
   SignalThread();
