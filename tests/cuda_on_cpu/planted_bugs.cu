@@ -91,7 +91,7 @@ std::vector<int> dynamic_shared_overrun() {
 
 __global__ void write_static_shared_at(int index, float* out) {
   __shared__ float shared[33];
-  float* pointer = shared;  // no array to the compiler: not for UndefinedBehaviorSanitizer's bounds
+  float* volatile pointer = shared;  // the compiler does not know the array: AddressSanitizer's to find
   pointer[index] = 1;
   *out = shared[0];
 }

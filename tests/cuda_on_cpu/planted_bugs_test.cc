@@ -55,14 +55,12 @@ INSTANTIATE_TEST_SUITE_P(ThreadSanitizer, PlantedBug,
                                          Planted{"warp_barrier_for_a_block", "", kRace},
                                          Planted{"async_copy_without_barrier", "", kRace}));
 #elif defined(__SANITIZE_ADDRESS__)
-// The overrun of a static array is AddressSanitizer's or, where the compiler sees it,
-// UndefinedBehaviorSanitizer's.
 INSTANTIATE_TEST_SUITE_P(
     AddressSanitizer, PlantedBug,
     testing::Values(Planted{"global_overrun", "", "AddressSanitizer: heap-buffer-overflow"},
                     Planted{"use_after_free", "", "AddressSanitizer: heap-use-after-free"},
                     Planted{"dynamic_shared_overrun", "", "AddressSanitizer: heap-buffer-overflow"},
-                    Planted{"static_shared_overrun", "", "planted_bugs.cu:"},
+                    Planted{"static_shared_overrun", "", "AddressSanitizer: global-buffer-overflow"},
                     Planted{"misaligned_vector", "", "misaligned address"}));
 #else
 INSTANTIATE_TEST_SUITE_P(Schedules, PlantedBug,
