@@ -227,6 +227,7 @@ TEST(Attention, MergedHalvesEqualTheWholeForwardAndBackward) {
 }
 
 TEST(Attention, MergeOfTwoEmptyPartsStaysEmpty) {
+  TERROIR_CPU_ONLY();
   Tensor o_a({1, 1, 1, 2}), lse_a({1, 1, 1}), o_b({1, 1, 1, 2}), lse_b({1, 1, 1});
   o_a.randomize(1, 0);
   o_b.randomize(1, 0);
@@ -238,6 +239,7 @@ TEST(Attention, MergeOfTwoEmptyPartsStaysEmpty) {
 }
 
 TEST(Attention, ReadsPiecesOfAFusedActivation) {
+  TERROIR_CPU_ONLY();
   // [B x T, (Hq + 2 Hkv) x D] as a projection writes it; its pieces must give what separate tensors give.
   constexpr std::int64_t kBatch = 2, kTokens = 40, kQHeads = 4, kKvHeads = 2, kSize = 8;
   const Case sizes = {"", {kBatch, kTokens, kTokens, kQHeads, kKvHeads, kSize}, Layout::kCausal, 2};
@@ -308,6 +310,7 @@ TEST(Attention, ScoresOfAnySizeStayFinite) {
 }
 
 TEST(Attention, NanInAVisibleKeyReachesExactlyTheQueriesThatSeeIt) {
+  TERROIR_CPU_ONLY();
   const Problem problem({"", {1, 70, 70, 1, 1, 16}});
   problem.k.view().slice(1, 66, 67).data<float>()[3] = NAN;
   Tensor o({1, 70, 1, 16}), lse({1, 1, 70});
