@@ -4,19 +4,11 @@
 #include "kernels/tensor/argument_check.h"
 
 namespace terroir {
-namespace {
-
-void check_dtype(const ArgumentCheck& check, const char* name, const ConstView& view) {
-  check.require(view.dtype() == DType::kF32 || view.dtype() == DType::kBF16,
-                "{} is {}, its dtype must be f32 or bf16", name, view);
-}
-
-}  // namespace
 
 void embedding_forward(OpContext& ctx, const EmbeddingForwardArgs& args) {
   const ArgumentCheck check("embedding_forward", ctx);
   const DType dtype = args.table.dtype();
-  check_dtype(check, "table", args.table);
+  check.compute_dtype("table", args.table);
   check.tensor("ids", args.ids, DType::kI32, {kAnySize});
   check.tensor("table", args.table, dtype, {kAnySize, kAnySize});
   check.tensor("out", args.out, dtype, {args.ids.size(0), args.table.size(1)});
@@ -25,7 +17,7 @@ void embedding_forward(OpContext& ctx, const EmbeddingForwardArgs& args) {
 
 void embedding_backward(OpContext& ctx, const EmbeddingBackwardArgs& args) {
   const ArgumentCheck check("embedding_backward", ctx);
-  check_dtype(check, "dout", args.dout);
+  check.compute_dtype("dout", args.dout);
   check.tensor("ids", args.ids, DType::kI32, {kAnySize});
   check.tensor("dtable", args.dtable, DType::kF32, {kAnySize, kAnySize});
   check.tensor("dout", args.dout, args.dout.dtype(), {args.ids.size(0), args.dtable.size(1)});

@@ -31,8 +31,7 @@ std::int64_t linear_cross_entropy_workspace_bytes(std::int64_t chunk_tokens, std
 void linear_cross_entropy(OpContext& ctx, const LinearCrossEntropyArgs& args) {
   const ArgumentCheck check("linear_cross_entropy", ctx);
   const DType dtype = args.x.dtype();
-  check.require(dtype == DType::kF32 || dtype == DType::kBF16, "x is {}, its dtype must be f32 or bf16",
-                args.x);
+  check.compute_dtype("x", args.x);
   check.tensor("x", args.x, dtype, {kAnySize, kAnySize});
   const std::int64_t num_tokens = args.x.size(0), hidden_size = args.x.size(1);
   check.tensor("w", args.w, dtype, {kAnySize, hidden_size});

@@ -76,11 +76,11 @@ void StageModel::fill_tables(std::span<const std::uint16_t> token_bytes) {
 StageModel::~StageModel() = default;
 
 StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layout,
-                             const StageOptions& options, Mesh& mesh, int num_threads) {
+                             const StageOptions& options, Mesh& mesh, Device device, int num_threads) {
   const TensorRegion region = make_region(mesh, options);
   const StageParameters parameters = make_stage_parameters(config, layout, mesh, options.sequence_parallel,
                                                            options.bucket_bytes, {.dtype = options.dtype});
-  Memory memory{Device{}};
+  Memory memory{device};
   memory.lay_out(config, parameters, options, region, num_threads);
   const std::int64_t all = parameter_elements(parameters.table, false);
   const std::int64_t master_bytes = options.dtype == DType::kF32 ? 0 : 4;  // else the parameters themselves

@@ -48,7 +48,7 @@ class StageModel : public PipelineStage {
 
   // Sizes of a stage without allocating it. Collective over the mesh.
   static StageMemory plan(const ModelConfig& config, const StageLayout& layout, const StageOptions& options,
-                          Mesh& mesh, int num_threads);
+                          Mesh& mesh, Device device, int num_threads);
 
   StageParameters& parameters() { return parameters_; }
 

@@ -91,11 +91,11 @@ Engine::Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const
              .scalars = Buffer(sizeof(StepScalars), device)};
 }
 
-StageMemory Engine::plan(const Config& config, Mesh& mesh, int num_threads) {
+StageMemory Engine::plan(const Config& config, Mesh& mesh, Device device, int num_threads) {
   const Schedule schedule =
       make_schedule(config.parallel.schedule, mesh.size(Axis::kPipeline), micro_batches(config, mesh));
   return StageModel::plan(config.model, layout_of(config, mesh), stage_options(config, mesh, schedule, 1),
-                          mesh, num_threads);
+                          mesh, device, num_threads);
 }
 
 void Engine::initialize() {

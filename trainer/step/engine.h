@@ -37,7 +37,7 @@ class Engine {
 
   // The memory of this rank, before allocating it. Throws UserError where the layout does not fit the model.
   // Collective over the mesh.
-  static StageMemory plan(const Config& config, Mesh& mesh, int num_threads);
+  static StageMemory plan(const Config& config, Mesh& mesh, Device device, int num_threads);
 
   // Weights from the configured seed; synchronize() must follow.
   void initialize();

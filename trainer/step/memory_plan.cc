@@ -57,7 +57,7 @@ std::int64_t available_bytes(Device device) {
 }  // namespace
 
 MemoryPlan plan_memory(const Config& config, Mesh& mesh, Device device, int num_threads) {
-  MemoryPlan plan{.mine = Engine::plan(config, mesh, num_threads)};
+  MemoryPlan plan{.mine = Engine::plan(config, mesh, device, num_threads)};
   const int ranks = mesh.world().size();
   constexpr int kColumns = kNumKinds + 1;
   std::vector<std::int64_t> all(static_cast<std::size_t>(ranks) * kColumns);
