@@ -18,6 +18,7 @@
 //
 // Queries, keys, values, o and their gradients are all f32 or all bf16; lse is f32; positions and documents
 // are i32. Sums are f32, rounded once when stored; added to bf16 dk and dv, the sum is rounded once more.
+// CUDA's tensor-core kernels also round exp(s - max) and d loss / d s to bf16 before the products with them.
 // Views may be strided (pieces of a fused QKV activation, a cache). Outputs share no memory with inputs or
 // each other. Results do not depend on ctx.num_threads and are the same on every run. Wrong shapes, dtypes or
 // devices throw ContractError before anything is written. NaN in what a query sees reaches its output; keys

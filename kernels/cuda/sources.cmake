@@ -3,6 +3,8 @@
 set(TERROIR_CUDA_KERNEL_SOURCES
   kernels/adamw/adamw_cuda.cu
   kernels/attention/attention_merge_cuda.cu
+  kernels/attention/attention_mma_backward_cuda.cu
+  kernels/attention/attention_mma_forward_cuda.cu
   kernels/attention/attention_simt_backward_cuda.cu
   kernels/attention/attention_simt_forward_cuda.cu
   kernels/attention/cudnn_layout_cuda.cu

@@ -45,6 +45,13 @@ __device__ __forceinline__ void ldmatrix_x4_trans(unsigned (&r)[4], const void* 
                : "memory");
 }
 
+// 2^x within 2^-22, for softmax: one instruction. Results below 2^-126 are 0; NaN for NaN.
+__device__ __forceinline__ float exp2_approximate(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(result) : "f"(x));
+  return result;
+}
+
 // Starts a copy of 16 bytes (both sides aligned) from global to shared memory; zeros where !valid, and then
 // `global` is not read. Visible to this thread after cp_async_wait, to others after a barrier that follows.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid = true) {

@@ -49,6 +49,8 @@ inline void ldmatrix_x4_trans(unsigned (&r)[4], const void* shared_row, Where wh
   for (int matrix = 0; matrix < 4; ++matrix) r[matrix] = rows.pair(matrix, column, row, column + 1, row);
 }
 
+inline float exp2_approximate(float x) { return x < -126 ? 0.0F : std::exp2(x); }
+
 inline void cp_async_16(void* shared, const void* global, bool valid = true, Where where = Where::current()) {
   ::cuda_on_cpu::async_copy(shared, global, valid, where);
 }
