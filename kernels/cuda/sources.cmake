@@ -8,6 +8,7 @@ set(TERROIR_CUDA_KERNEL_SOURCES
   kernels/attention/attention_simt_backward_cuda.cu
   kernels/attention/attention_simt_forward_cuda.cu
   kernels/attention/cudnn_layout_cuda.cu
+  kernels/cuda/elementwise_cuda.cu
   kernels/embedding/embedding_backward_cuda.cu
   kernels/embedding/embedding_cuda.cu
   kernels/linear_cross_entropy/linear_cross_entropy_cuda.cu
@@ -21,8 +22,7 @@ set(TERROIR_CUDA_KERNEL_SOURCES
   kernels/rope/rope_cuda.cu
   kernels/squared_norm/squared_norm_cuda.cu
   kernels/step_scalars/step_scalars_cuda.cu
-  kernels/swiglu/swiglu_cuda.cu
-  kernels/tensor/elementwise_cuda.cu)
+  kernels/swiglu/swiglu_cuda.cu)
 # Host code of the module that needs no library but the CUDA runtime.
 set(TERROIR_CUDA_HOST_SOURCES
   kernels/attention/attention_cuda.cc

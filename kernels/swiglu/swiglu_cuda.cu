@@ -1,5 +1,5 @@
 #include "kernels/swiglu/swiglu.h"
-#include "kernels/tensor/runs.cuh"
+#include "kernels/cuda/runs.cuh"
 
 namespace terroir::cuda {
 namespace {

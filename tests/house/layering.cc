@@ -27,8 +27,8 @@ const std::vector<std::vector<std::string>> kTrainerOrder = {
 
 std::vector<Layer> all_layers() {
   std::vector<Layer> layers = {
-      {"base", {}},                                                        // nothing of ours
-      {"kernels/tensor", {"base", "kernels/op_table.h", "kernels/cuda"}},  // device code: its launching
+      {"base", {}},  // nothing of ours
+      {"kernels/tensor", {"base", "kernels/op_table.h"}},
       {"kernels", {"base"}},
       {"parallel", {"base", "kernels/tensor"}},
       {"data", {"base"}},

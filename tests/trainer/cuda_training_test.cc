@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <mutex>
 #include <string_view>
 
 #include "kernels/tensor/cuda_module.h"
@@ -43,18 +42,7 @@ TEST_P(CudaTraining, EqualsTheCpu) {
   config.device = "cuda";
   config.precision.compute = compute;
   const TrainedRun reference = run_one_rank(config);
-  std::mutex mutex;
-  Difference most;
-  run_threads(ranks, {.timeout_s = 60}, [&](World& world) {
-    const Difference difference = compare_with_one_rank(config, world, reference);
-    const std::lock_guard lock(mutex);
-    most.loss = std::max(most.loss, difference.loss);
-    most.grad_norm = std::max(most.grad_norm, difference.grad_norm);
-    if (difference.gradient > most.gradient) most.worst = difference.worst;
-    most.gradient = std::max(most.gradient, difference.gradient);
-    most.weight = std::max(most.weight, difference.weight);
-    most.elements_checked += difference.elements_checked;
-  });
+  const Difference most = compare_on_threads(config, ranks, reference);
   const Limits limits = limits_of(compute);
   EXPECT_LT(most.loss, limits.loss);
   EXPECT_LT(most.grad_norm, limits.norm);
@@ -71,16 +59,7 @@ TEST_P(CudaTraining, RepeatsItsBits) {
   config.device = "cuda";
   config.precision.compute = compute;
   const TrainedRun reference = run_one_rank(config);
-  const auto bits = [&] {
-    std::mutex mutex;
-    std::string all;
-    run_threads(ranks, {.timeout_s = 60}, [&](World& world) {
-      const Difference difference = compare_with_one_rank(config, world, reference);
-      const std::lock_guard lock(mutex);
-      if (world.rank() == 0) all = difference.bits;
-    });
-    return all;
-  };
+  const auto bits = [&] { return compare_on_threads(config, ranks, reference).bits; };
   const std::string once = bits();
   ::setenv("TERROIR_EMULATOR_SCHEDULE", "shuffled last 7", 1);
   ::setenv("TERROIR_EMULATOR_STREAMS", "eager", 1);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "base/hash.h"
 #include "base/philox.h"
@@ -175,6 +176,23 @@ Difference compare_with_one_rank(const Config& config, World& world, const Train
   bits.update(std::as_bytes(std::span(run.losses)));
   difference.bits = bits.digest().hex();
   return difference;
+}
+
+Difference compare_on_threads(const Config& config, int num_ranks, const TrainedRun& reference) {
+  std::mutex mutex;
+  Difference most;
+  run_threads(num_ranks, {.timeout_s = 60}, [&](World& world) {
+    const Difference difference = compare_with_one_rank(config, world, reference);
+    const std::lock_guard lock(mutex);
+    most.loss = std::max(most.loss, difference.loss);
+    most.grad_norm = std::max(most.grad_norm, difference.grad_norm);
+    if (difference.gradient > most.gradient) most.worst = difference.worst;
+    most.gradient = std::max(most.gradient, difference.gradient);
+    most.weight = std::max(most.weight, difference.weight);
+    most.elements_checked += difference.elements_checked;
+    if (world.rank() == 0) most.bits = difference.bits;
+  });
+  return most;
 }
 
 }  // namespace terroir::test

@@ -56,4 +56,8 @@ struct Difference {
 // is loaded); every rank checks the pieces that it owns. Collective.
 Difference compare_with_one_rank(const Config& config, World& world, const TrainedRun& reference);
 
+// The same by `num_ranks` threads: the largest differences of all ranks, the elements that they checked
+// together, and rank 0's bits.
+Difference compare_on_threads(const Config& config, int num_ranks, const TrainedRun& reference);
+
 }  // namespace terroir::test

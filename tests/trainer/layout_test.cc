@@ -1,7 +1,6 @@
 // Every layout computes what one rank computes: losses, every gradient tensor and the updated weights.
 #include <gtest/gtest.h>
 
-#include <mutex>
 #include <numeric>
 
 #include "tests/trainer/layout_case.h"
@@ -28,18 +27,7 @@ TEST_P(Layout, EqualsOneRank) {
   for (const auto& [tensor, values] : reference.gradients[0])
     elements += static_cast<std::int64_t>(values.size());
 
-  std::mutex mutex;
-  Difference most;
-  run_threads(ranks, {.timeout_s = 60}, [&](World& world) {
-    const Difference difference = compare_with_one_rank(config, world, reference);
-    const std::lock_guard lock(mutex);
-    most.loss = std::max(most.loss, difference.loss);
-    most.grad_norm = std::max(most.grad_norm, difference.grad_norm);
-    if (difference.gradient > most.gradient) most.worst = difference.worst;
-    most.gradient = std::max(most.gradient, difference.gradient);
-    most.weight = std::max(most.weight, difference.weight);
-    most.elements_checked += difference.elements_checked;
-  });
+  const Difference most = compare_on_threads(config, ranks, reference);
   EXPECT_LT(most.loss, kRounding);
   EXPECT_LT(most.grad_norm, kRounding);
   EXPECT_LT(most.gradient, kRounding) << most.worst;

@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <map>
+#include <string_view>
 #include <thread>
 
 #include "base/file.h"
@@ -64,7 +66,16 @@ class TrainingRun : public testing::Test {
         "schedule: {name: cosine, warmup_steps: 2}\n"
         "checkpoint: {every: 4, keep_last: 0}\n"
         "eval: {every: 4, max_samples: 3}\n";
-    return parse_config(yaml, "test.yaml", overrides);
+    std::vector<std::string> all = on_test_device();
+    all.insert(all.end(), overrides.begin(), overrides.end());
+    return parse_config(yaml, "test.yaml", all);
+  }
+
+  // The CPU, or with TERROIR_TEST_DEVICE=cuda the first GPU, which the ranks share.
+  static std::vector<std::string> on_test_device() {
+    const char* device = std::getenv("TERROIR_TEST_DEVICE");
+    if (device == nullptr || std::string_view(device) == "cpu") return {"device=cpu"};
+    return {"device=cuda", "parallel.transport=host", "precision.compute=f32"};
   }
 
   ExitCode run(const Config& config, int ranks = 1) {

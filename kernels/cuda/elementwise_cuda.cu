@@ -1,5 +1,5 @@
+#include "kernels/cuda/runs.cuh"
 #include "kernels/tensor/elementwise.h"
-#include "kernels/tensor/runs.cuh"
 
 namespace terroir::cuda {
 namespace {
