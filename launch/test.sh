@@ -45,7 +45,10 @@ passed=0 failed=0 skipped=0
 build() {
   local preset=$1 launcher=()
   if command -v ccache > /dev/null; then
-    launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+    launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache)
+  fi
+  if $install && [[ $preset == release ]] && command -v nvcc > /dev/null; then
+    launch/cuda_tools.sh "build/$preset" || true  # without it the build has no cuDNN, and a test skips itself
   fi
   cmake --preset "$preset" -DTERROIR_BUILD_TESTS=ON "${launcher[@]}"
   cmake --build --preset "$preset"

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include <device_world.h>  // kernels/cuda/nvcc/ or that of the tests
@@ -75,7 +76,9 @@ __device__ __forceinline__ Vector<T, kVectorElements<T>> load_vector(const T* po
 }
 template <class T>
 __device__ __forceinline__ void store_vector(T* pointer, const Vector<T, kVectorElements<T>>& value) {
-  *reinterpret_cast<Vector<T, kVectorElements<T>>*>(pointer) = value;
+  unsigned words[4];
+  memcpy(words, &value, sizeof words);
+  store_16_bytes(pointer, words);
 }
 
 // Whether rows that start at `pointer` and lie `stride` elements apart can be accessed 16 bytes at a time.

@@ -16,7 +16,7 @@ struct Piece {
     return {*reinterpret_cast<const Vector<std::uint32_t, 4>*>(pointer)};
   }
   __device__ __forceinline__ void store(T* pointer) const {
-    *reinterpret_cast<Vector<std::uint32_t, 4>*>(pointer) = words;
+    store_16_bytes(pointer, words.v);
   }
   __device__ __forceinline__ float operator[](int element) const {
     if constexpr (sizeof(T) == 4) {

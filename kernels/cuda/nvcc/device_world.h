@@ -16,6 +16,14 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
+// Stores 16 bytes to global memory, aligned, as one instruction. Left to the compiler, a struct's store may
+// become one for each member: registers are not always seen as the 16 aligned bytes they were loaded as.
+__device__ __forceinline__ void store_16_bytes(void* global, const unsigned (&words)[4]) {
+  asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};\n" ::"l"(__cvta_generic_to_global(global)),
+               "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
+               : "memory");
+}
+
 // d += a b for a 16x16 by 16x8 tile: mma.sync.m16n8k16, a row-major, b column-major, bf16 with f32 sums. All
 // 32 lanes of a warp call it; fragment layout: PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating
 // point type".

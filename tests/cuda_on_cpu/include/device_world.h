@@ -8,6 +8,11 @@
 
 namespace terroir::cuda {
 
+// As one access, so that UndefinedBehaviorSanitizer sees an address that is not aligned.
+inline void store_16_bytes(void* global, const unsigned (&words)[4]) {
+  *static_cast<uint4*>(global) = uint4{words[0], words[1], words[2], words[3]};
+}
+
 // Fragments as in the PTX ISA, "mma.m16n8k16 with floating point type". Lane l, g = l / 4, t = l % 4:
 //   a[0..3]: rows g, g + 8, g, g + 8; columns 2t, 2t + 1 (a[0], a[1]) and 2t + 8, 2t + 9 (a[2], a[3])
 //   b[0..1]: column g; rows 2t, 2t + 1 and 2t + 8, 2t + 9
