@@ -40,7 +40,7 @@ readonly NOT_UNIT='^(mpi|gpu|slow|parity|bench)$'
 export UBSAN_OPTIONS=print_stacktrace=1
 # Clones in different folders share what the compiler cache holds.
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 failure_texts=
 
 build() {
   local preset=$1 launcher=()
@@ -71,6 +71,7 @@ count() {
   skips=$(($(total skipped "$1") + $(total disabled "$1")))
   passed=$((passed + all - failures - skips)) failed=$((failed + failures)) skipped=$((skipped + skips))
   skip_reasons "$1"
+  failed_tests "$1"
 }
 
 # Names each test that was skipped and what it said about it: GoogleTest's line after "Skipped", a script's after
@@ -82,6 +83,18 @@ skip_reasons() {
     match($0, /SKIPPED: /)     { reason = substr($0, RSTART + RLENGTH) }
     searching && reason != ""  { print "skipped: " name ": " reason; searching = 0 }
                                { after_skipped = /: Skipped$/ }' "$1"
+}
+
+# Keeps for the end each test that failed, with the last lines that it printed.
+failed_tests() {
+  failure_texts+=$(awk -F '"' -v folder="$(basename "$(dirname "$1")")" '
+    /<testcase /                            { name = $2; wrong = /status="fail"/; printed = 0 }
+    wrong && /<system-out>/                 { printed = 1; sub(/.*<system-out>/, ""); n = 0 }
+    wrong && printed && /<\/system-out>/    { sub(/<\/system-out>.*/, ""); line[n++] = $0
+                                              print "\nFAILED in build/" folder ": " name
+                                              for (i = n > 30 ? n - 30 : 0; i < n; i++) print "    " line[i]
+                                              printed = 0 }
+    wrong && printed                        { line[n++] = $0 }' "$1")
 }
 
 phase "packages"
@@ -118,11 +131,12 @@ if $quickstart; then
   if launch/quickstart.sh --offline --no-install --steps 20 --dir build/quickstart-test; then
     passed=$((passed + 1))
   else
-    echo "FAILED: launch/quickstart.sh"
+    failure_texts+=$'\nFAILED: launch/quickstart.sh'
     failed=$((failed + 1))
   fi
 fi
 
 phases_summary
+[[ -z $failure_texts ]] || printf '\n%s\n' "$failure_texts"
 echo "tests: $passed passed, $failed failed, $skipped skipped"
 ((failed == 0))

@@ -26,7 +26,6 @@ class Runtime : public DeviceRuntime {
   void stream_wait_event(void* stream, void* event) override;
   bool event_done(void* event) override;
   void synchronize_event(void* event) override;
-  double elapsed_s(void* begin, void* end) override;
 
   void transfer(void* to, bool to_device, const void* from, bool from_device, std::int64_t bytes,
                 void* stream) override;

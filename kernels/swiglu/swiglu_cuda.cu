@@ -1,5 +1,5 @@
-#include "kernels/swiglu/swiglu.h"
 #include "kernels/cuda/runs.cuh"
+#include "kernels/swiglu/swiglu.h"
 
 namespace terroir::cuda {
 namespace {

@@ -50,8 +50,6 @@ std::string cuda_build() {
                      sizeof(OpContext), sizeof(ConstView));
 }
 
-bool cuda_module_is_loaded() { return loaded != nullptr; }
-
 const CudaModule& cuda_module() {
   const CudaModule* module = loaded;
   if (module == nullptr)

@@ -14,7 +14,6 @@ struct CudaModule {
   std::string build;  // cuda_build()
   const OpTable* ops = nullptr;
   DeviceRuntime* runtime = nullptr;
-  std::string libraries;  // versions of what it was loaded with, for people
 };
 
 // What program and module must agree on: version, compiler and the sizes of what they exchange.
@@ -22,7 +21,6 @@ std::string cuda_build();
 
 // The loaded module. Throws SystemError where none is.
 const CudaModule& cuda_module();
-bool cuda_module_is_loaded();
 
 // Loads it, once: the file named by TERROIR_CUDA_MODULE if set, else libterroir_cuda.so beside the program,
 // else from the library path. Throws SystemError with what was looked for, where, and the loader's words.

@@ -35,7 +35,6 @@ class CpuRuntime : public DeviceRuntime {
   void stream_wait_event(void*, void*) override {}
   bool event_done(void*) override { return true; }
   void synchronize_event(void*) override {}
-  double elapsed_s(void*, void*) override { return 0; }
 
   void transfer(void* to, bool, const void* from, bool, std::int64_t bytes, void*) override {
     std::memmove(to, from, static_cast<std::size_t>(bytes));
@@ -74,9 +73,6 @@ void Event::order_before(const Stream& stream) const {
 }
 bool Event::done() const { return device_runtime(device_).event_done(native_); }
 void Event::wait() const { device_runtime(device_).synchronize_event(native_); }
-double Event::seconds_since(const Event& begin) const {
-  return device_runtime(device_).elapsed_s(begin.native_, native_);
-}
 
 void synchronize(const Stream& stream) {
   device_runtime(stream.device()).synchronize_stream(stream.native());

@@ -44,7 +44,6 @@ class DeviceRuntime {
   virtual void stream_wait_event(void* stream, void* event) = 0;
   virtual bool event_done(void* event) = 0;
   virtual void synchronize_event(void* event) = 0;
-  virtual double elapsed_s(void* begin, void* end) = 0;  // both complete
 
   // Copies after the work enqueued on `stream` before. Which memory is the device's is told by the pointers'
   // views.
@@ -85,8 +84,6 @@ class Event {
   bool done() const;
   // The host waits for it.
   void wait() const;
-  // Seconds from `begin` to this; both done. On the CPU 0.
-  double seconds_since(const Event& begin) const;
 
  private:
   Device device_;

@@ -38,7 +38,6 @@ std::string cuda_state() {
   try {
     const CudaModule& module = load_cuda_module();
     std::string state = "loaded";
-    if (!module.libraries.empty()) state += ", " + module.libraries;
     for (int device = 0; device < module.runtime->num_devices(); ++device) {
       const DeviceInfo info = module.runtime->info(device);
       state += fmt::format("; cuda:{} {} at {}, {:.1f} of {:.1f} GiB free", device, info.name, info.address,

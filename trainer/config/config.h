@@ -64,9 +64,6 @@ struct TrainSection {
 struct PrecisionSection {
   std::string compute =
       "auto";  // auto | f32 | bf16: weights and activations; auto: bf16 on CUDA, f32 on the CPU
-  std::string master = "f32";     // the weights that the optimizer updates
-  std::string gradients = "f32";  // where the gradients of micro-batches are added up
-  std::string reduction = "f32";  // what data ranks exchange of gradients
   bool operator==(const PrecisionSection&) const = default;
 };
 
