@@ -14,6 +14,8 @@
 # The archive is refused above 60 MiB. XZ_OPT in the environment sets how hard xz works (the default is -6 -T0).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=launch/op_tests.sh
+source launch/op_tests.sh
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; }
 
@@ -23,7 +25,7 @@ readonly GLIBC='^(linux-vdso|ld-linux.*|ld64|libc|libm|libmvec|libpthread|libdl|
 readonly CUDA='^lib(cuda|cudart|cublas|cublasLt|cudnn.*|nccl|nvrtc.*|nvJitLink|nvToolsExt|nvidia-.*|cufft|curand|cusparse|cusolver|cupti)\.so'
 # A plug-in of Open MPI that needs one of these stays out, as does what only serves OpenSHMEM.
 readonly FABRIC='^lib(ibverbs|rdmacm|fabric|ucp|uct|ucs|ucm|psm2|psm_infinipath|oshmem)\.so'
-readonly SCRIPTS=(gpu_check.sh local_mpi.sh phases.sh ranks.sh train.sbatch train_cluster.sh)
+readonly SCRIPTS=(gpu_check.sh local_mpi.sh op_tests.sh ranks.sh train.sbatch train_cluster.sh)
 
 fail() { echo "bundle.sh: $*" >&2; exit 1; }
 
@@ -84,12 +86,9 @@ copy_programs() {
   done
   $tests || return 0
   # For gpu_check.sh: the tests of kernels, and what measures PyTorch beside.
-  mkdir "$bundle/share/bench"
+  mkdir -p "$bundle/share/bench"
   cp tests/bench/torch_training.py "$bundle/share/bench/"
-  for file in kernels/*/; do
-    file=test_$(basename "$file")
-    [[ ! -x $bundle/bin/$file ]] || echo "$file" >> "$bundle/share/op_tests"
-  done
+  op_tests_of "$build" > "$bundle/share/op_tests"
 }
 
 # Open MPI: the programs, their plug-ins and settings. Both programs get a wrapper in bin/, since they find the rest

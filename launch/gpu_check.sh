@@ -21,6 +21,8 @@ called_from=$PWD
 cd "$(dirname "$0")/.." || exit
 # shellcheck source=launch/local_mpi.sh
 source launch/local_mpi.sh || exit
+# shellcheck source=launch/op_tests.sh
+source launch/op_tests.sh || exit
 # shellcheck source=launch/ranks.sh
 source launch/ranks.sh || exit
 
@@ -216,11 +218,11 @@ compare_with_cpu() {
   compare_losses "cuda-$1" cpu "$2"
 }
 
-# compare_shared NAME RANKS key=value...
-compare_shared() {
+# compare_ranks NAME RANKS TRANSPORT key=value...: with one rank that exchanges nothing.
+compare_ranks() {
   prepare_data || return
   [[ -d $work/runs/one ]] || train_tiny one 1 device=cuda precision.compute=f32 || return
-  train_tiny "$1" "$2" device=cuda precision.compute=f32 parallel.transport=host "${@:3}" || return
+  train_tiny "$1" "$2" device=cuda precision.compute=f32 parallel.transport="$3" "${@:4}" || return
   compare_losses "$1" one "$MAX_DIFFERENCE_F32"
 }
 
@@ -270,17 +272,13 @@ measure_size() {
 }
 
 # --- stages ----------------------------------------------------------------------------------------------------------
-# Named by the bundle; in a checkout, a folder of kernels/ is an op.
+# Those that also run on the emulated GPU: named by the bundle, in a checkout by ctest's own file.
 op_tests() {
-  local folder
   if [[ -f share/op_tests ]]; then
     cat share/op_tests
-    return
+  else
+    op_tests_of "$programs/.." 2> /dev/null
   fi
-  for folder in kernels/*/; do
-    folder=test_$(basename "$folder")
-    [[ ! -x $programs/$folder ]] || echo "$folder"
-  done
 }
 
 stage_ops() {
@@ -299,13 +297,14 @@ stage_steps() {
 }
 
 stage_shared() {
-  check "2 ranks: data 2" compare_shared data2 2
-  check "2 ranks: tensor 2" compare_shared tensor2 2 parallel.tensor=2
-  check "4 ranks: tensor 2 x pipeline 2" compare_shared tensor2-pipeline2 4 parallel.tensor=2 parallel.pipeline=2
-  check "4 ranks: data 4" compare_shared data4 4
+  check_program test_communicator_staged
+  check "2 ranks: data 2" compare_ranks data2 2 host
+  check "2 ranks: tensor 2" compare_ranks tensor2 2 host parallel.tensor=2
+  check "4 ranks: tensor 2 x pipeline 2" compare_ranks tensor2-pipeline2 4 host parallel.tensor=2 parallel.pipeline=2
+  check "4 ranks: data 4" compare_ranks data4 4 host
 }
 
-stage_nccl() { check_program test_nccl; }
+stage_nccl() { check "1 rank, its group of one" compare_ranks nccl 1 nccl; }
 
 stage_sanitizer() {
   local program tool
@@ -323,8 +322,8 @@ stage_sanitizer() {
 }
 
 stage_bench() {
-  check_program bench_kernels --benchmark_out="$out/bench.json" --benchmark_out_format=json
-  [[ ! -x $programs/bench_kernels ]] || grep -a '/' "$work/output"
+  check_program bench_cuda_kernels --benchmark_out="$out/bench.json" --benchmark_out_format=json
+  [[ ! -x $programs/bench_cuda_kernels ]] || grep -a '/' "$work/output"
 }
 
 stage_train() {

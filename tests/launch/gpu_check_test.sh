@@ -63,13 +63,13 @@ says "train train 0 s SKIPPED: not in this bundle: libterroir_cuda.so"
 
 cp "$(type -P true)" bundle/bin/libterroir_cuda.so
 printf 'test_%s\n' bad good cpu_only > bundle/share/op_tests
-expect 1 ops nccl
+expect 1 ops bench
 says "doctor: $folder/python/nvidia/cudnn/lib"
 says "ops test_bad 0 s FAILED exit 1, 1 tests, 2 failed"
 says 'expected "a"'
 says "ops test_good 0 s passed 12 tests, 3 skipped"
 says "ops test_cpu_only 0 s SKIPPED: 0 tests, 5 skipped"
-says "nccl test_nccl 0 s SKIPPED: not in this bundle"
+says "bench bench_cuda_kernels 0 s SKIPPED: not in this bundle"
 says "1 passed, 1 failed, 2 skipped"
 result '{"stage": "ops", "test": "test_bad", "status": "failed", "seconds": 0, "note": "exit 1, 1 tests, 2 failed"}'
 grep -qx cuda elsewhere/gpu-check/log.txt || fail "the device was not named to test_good"
@@ -80,8 +80,9 @@ says "FAILED stopped: the stage's 1 s are over"
 says "ops test_good 0 s FAILED not run: the stage's 1 s are over"
 
 printf 'test_good\n' > bundle/share/op_tests
-expect 0 sanitizer shared
+expect 0 sanitizer shared nccl
 says "sanitizer racecheck test_good 0 s passed"
+says "nccl 1 rank, its group of one 0 s passed 14 losses"
 says "shared 4 ranks: data 4 0 s passed 14 losses differ by 0.0e+00 at most"
 expect 1 steps
 says "steps CPU f32 and CUDA bf16 0 s FAILED exit 1, 14 losses differ by 4.0e-02 at most"
