@@ -3,7 +3,8 @@
 #
 #   launch/install_deps.sh            what it takes to build and run
 #   launch/install_deps.sh --tests    that, and what the tests need
-#   launch/install_deps.sh --check    (with or without --tests) installs nothing; lists what is missing, exit 1 if any
+#   launch/install_deps.sh --bundle   that, and what launch/bundle.sh needs (included in --tests)
+#   launch/install_deps.sh --check    (with or without the others) installs nothing; lists what is missing, exit 1 if any
 #
 # Needs root or sudo, and only if something is missing. Package names are those of Debian 12 and Ubuntu 24.04;
 # Debian 12 is the system the project is tested on.
@@ -32,8 +33,14 @@ nlohmann-json3-dev: JSON
 openmpi-bin: several ranks (MPI), to run
 pkg-config: finds libraries
 "
+readonly BUNDLE_PACKAGES="
+binutils: strip and objdump
+patchelf: relocatable programs
+xz-utils: the archive
+"
 readonly TEST_PACKAGES="
 clang-format: the project's code style
+iproute2: the loopback interface of a test without network
 libbenchmark-dev: benchmarks
 libboost-context-dev: kernels of the CUDA backend run on the CPU
 libdnnl-dev: what matrix products are measured against (oneDNN)
@@ -50,7 +57,8 @@ packages=$BUILD_PACKAGES
 for argument in "$@"; do
   case $argument in
     --check) check_only=true ;;
-    --tests) packages=$BUILD_PACKAGES$TEST_PACKAGES ;;
+    --bundle) [[ $packages == *"$BUNDLE_PACKAGES"* ]] || packages+=$BUNDLE_PACKAGES ;;
+    --tests) packages=$BUILD_PACKAGES$BUNDLE_PACKAGES$TEST_PACKAGES ;;
     -h | --help) usage; exit 0 ;;
     *) echo "install_deps.sh: unknown option '$argument'; see --help" >&2; exit 2 ;;
   esac

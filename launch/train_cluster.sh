@@ -15,9 +15,11 @@ if (($# < 3)); then
   sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0" >&2
   exit 2
 fi
+# shellcheck source=launch/ranks.sh
+source launch/ranks.sh
 readonly hostfile=$1 interface=$2
 shift 2
-readonly TERROIR=${TERROIR:-build/release/bin/terroir}
+readonly TERROIR=${TERROIR:-$programs/terroir}
 
 ranks=$(awk '!/^[[:space:]]*(#|$)/ { slots = 1; for (i = 2; i <= NF; ++i) if ($i ~ /^slots=/) slots = substr($i, 7); sum += slots }
   END { print sum + 0 }' "$hostfile")
@@ -31,6 +33,4 @@ mpirun_arguments=(
   # one leads nowhere (container bridges, management networks).
   --mca btl_tcp_if_include "$interface" --mca oob_tcp_if_include "$interface"
 )
-# shellcheck source=launch/ranks.sh
-source launch/ranks.sh
 run_ranks mpirun "${mpirun_arguments[@]}" "$TERROIR" train "$@"
