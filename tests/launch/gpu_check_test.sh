@@ -27,6 +27,11 @@ expect() {
 says() { tr -s ' ' < log | grep -qF -- "$1" || fail "no line with '$1'"; }
 result() { grep -qF -- "$1" elsewhere/gpu-check/results.json || fail "not in results.json: $1 $(cat elsewhere/gpu-check/results.json)"; }
 
+echo "glibc 99.1" > bundle/VERSION
+expect 2
+says "this bundle needs glibc 99.1, this machine has "
+echo "glibc 2.2.5" > bundle/VERSION
+
 stand_in tools/nvidia-smi 'echo "No devices were found"; exit 6'
 expect 2
 says "no NVIDIA GPU here (nvidia-smi: No devices were found)"
