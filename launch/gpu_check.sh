@@ -54,7 +54,7 @@ done
 ((${#wanted[@]})) || wanted=("${STAGES[@]}")
 
 glibc_needed=$(sed -n 's/^glibc //p' VERSION 2> /dev/null) glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)
-if [[ $(printf '%s\n' "$glibc" $glibc_needed | sort --version-sort | tail -1) != "$glibc" ]]; then
+if [[ $(printf '%s\n' "$glibc" "${glibc_needed:-0}" | sort --version-sort | tail -1) != "$glibc" ]]; then
   echo "gpu_check.sh: this bundle needs glibc $glibc_needed, this machine has $glibc: make the bundle on an older system" >&2
   exit 2
 fi
