@@ -93,6 +93,43 @@ void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, const Paramet
     if (storage.memory == ParameterMemory::kParametersAndGradients)
       c.grads = Buffer(c.numel() * 4, storage.device);
   }
+  order_gathers();
+}
+
+// By first use in forward. Tied embeddings come before all: the first stage begins with them, and since their
+// group spans two stages, both must have them at the same place.
+void ParameterTable::order_gathers() {
+  gather_order_.clear();
+  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
+    const BucketIndex index{static_cast<std::size_t>(block->param_class),
+                            static_cast<std::size_t>(block->bucket)};
+    const auto same = [&](const BucketIndex& other) {
+      return other.param_class == index.param_class && other.bucket == index.bucket;
+    };
+    if (std::none_of(gather_order_.begin(), gather_order_.end(), same)) gather_order_.push_back(index);
+  }
+  const auto tied = [&](const BucketIndex& i) { return classes_[i.param_class].scope == ReduceScope::kTied; };
+  std::stable_partition(gather_order_.begin(), gather_order_.end(), tied);
+}
+
+void ParameterTable::gather(const Stream& stream) {
+  for (const BucketIndex& index : gather_order_) {
+    const ParamClass& c = classes_[index.param_class];
+    ParamBucket& bucket = at(index);
+    bucket.gathered = c.group->all_gather(flat_params(c, c.shard(bucket)),
+                                          flat_params(c, {bucket.begin, bucket.end}), stream, "parameters");
+  }
+}
+
+void ParameterTable::wait_for(int block) {
+  const ParamBlock& b = blocks_[static_cast<std::size_t>(block)];
+  classes_[static_cast<std::size_t>(b.param_class)]
+      .buckets[static_cast<std::size_t>(b.bucket)]
+      .gathered.wait();
+}
+
+void ParameterTable::wait_for_all() {
+  for (const BucketIndex& index : gather_order_) at(index).gathered.wait();
 }
 
 View ParameterTable::view_of(const Buffer& buffer, DType dtype, int block, std::int64_t columns) const {

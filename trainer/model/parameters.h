@@ -44,6 +44,7 @@ struct ParamBlock {
 struct ParamBucket {
   std::int64_t begin = 0, end = 0;  // elements; the size is a multiple of 64 x the group's size
   int num_blocks = 0;
+  Work gathered;  // its parameters, after an update
 };
 
 struct ParamClass {
@@ -82,6 +83,13 @@ class ParameterTable {
   const std::vector<ParamClass>& classes() const { return classes_; }
   const ParameterStorage& storage() const { return storage_; }
 
+  // Enqueues what gives every rank the parameters that their shards' owners have updated, bucket by bucket in
+  // the order in which forward uses them, so that forward may begin before the last ones are there. From here
+  // on a block's parameters may be touched only after wait_for(). Collective over the groups of all classes.
+  void gather(const Stream& stream);
+  void wait_for(int block);
+  void wait_for_all();
+
   // Elements [range) of a class's buffers, as one row.
   View flat_params(const ParamClass& c, Range range) const;
   View flat_grads(const ParamClass& c, Range range) const;
@@ -91,8 +99,14 @@ class ParameterTable {
   View grad(int block, std::int64_t columns) const;
 
  private:
+  struct BucketIndex {
+    std::size_t param_class, bucket;
+  };
+  void order_gathers();
+  ParamBucket& at(const BucketIndex& index) { return classes_[index.param_class].buckets[index.bucket]; }
   View view_of(const Buffer& buffer, DType dtype, int block, std::int64_t columns) const;
   ParameterStorage storage_;
+  std::vector<BucketIndex> gather_order_;
   std::vector<ParamBlock> blocks_;
   std::vector<ParamClass> classes_;
 };

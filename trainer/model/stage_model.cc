@@ -26,6 +26,17 @@ std::int64_t parameter_elements(const ParameterTable& table, bool shards_only) {
   return n;
 }
 
+// visit(block) in the order in which backward completes their gradients.
+template <class Visit>
+void for_each_block(const LayerBlocks& blocks, Visit visit) {
+  for (const int block : {blocks.down, blocks.gate_up, blocks.post_norm, blocks.o}) visit(block);
+  for (const int block : {blocks.q_norm, blocks.k_norm})
+    if (block >= 0) visit(block);
+  for (const int block : blocks.qkv_bias) visit(block);
+  for (const int block : blocks.qkv) visit(block);
+  visit(blocks.input_norm);
+}
+
 }  // namespace
 
 void fill_rope_table(const ModelConfig& config, View table) {
@@ -125,6 +136,7 @@ void StageModel::load_batch(Slot& slot) {
 }
 
 void StageModel::embed(Slot& slot) {
+  parameters_.table.wait_for(parameters_.embedding_block);
   const View out = region_.partial(slot.input, memory_->scratch.partial);
   embedding_forward(ctx_, {.ids = slot.tokens,
                            .table = parameters_.weights.embedding,
@@ -138,6 +150,7 @@ void StageModel::run_layers(Slot& slot) {
   const LayerEnvironment env = environment(slot);
   View residual = slot.input, delta;
   for (std::size_t i = 0; i < parameters_.weights.layers.size(); ++i) {
+    for_each_block(parameters_.layer_blocks[i], [&](int block) { parameters_.table.wait_for(block); });
     SavedLayer& saved = options_.recompute ? memory_->recomputed : slot.layers[i];
     if (options_.recompute && i > 0) {  // the layer's input must be one tensor to start from again
       add(ctx_, residual, delta, slot.layer_inputs[i]);
@@ -156,6 +169,7 @@ void StageModel::run_layers(Slot& slot) {
     return;
   }
   if (!delta) slot.final_residual = residual;
+  parameters_.table.wait_for(parameters_.final_norm_block);
   rms_norm_forward(ctx_, {.x = residual,
                           .delta = delta,
                           .weight = parameters_.weights.final_norm,
@@ -166,6 +180,7 @@ void StageModel::run_layers(Slot& slot) {
 }
 
 void StageModel::head_forward(Slot& slot) {
+  parameters_.table.wait_for(parameters_.head_block);
   const View x = region_.gather(slot.final_normed, memory_->scratch.gathered, ctx_.stream, "final norm");
   const View dx = region_.partial(slot.head_gradient, memory_->scratch.partial);
   // Merges the softmax statistics of a chunk over the ranks that share the vocabulary.
@@ -249,7 +264,7 @@ void StageModel::backward(const Action& action) {
       decoder_forward(env, weights, slot.layer_inputs[i], View(), memory_->delta, memory_->recomputed);
     decoder_backward(env, weights, parameters_.gradients.layers[i],
                      options_.recompute ? memory_->recomputed : slot.layers[i], gradient);
-    ready(parameters_.layer_blocks[i]);
+    for_each_block(parameters_.layer_blocks[i], [&](int block) { ready(block); });
   }
   if (parameters_.layout.has_embedding) embedding_backward(slot, gradient);
 }
@@ -282,14 +297,6 @@ View StageModel::gradient_out(const Action& action) {
 
 void StageModel::ready(int block) {
   if (last_micro_batch_ && gradient_ready_) gradient_ready_(block);
-}
-void StageModel::ready(const LayerBlocks& blocks) {
-  for (const int block : {blocks.down, blocks.gate_up, blocks.post_norm, blocks.o}) ready(block);
-  for (const int block : {blocks.q_norm, blocks.k_norm})
-    if (block >= 0) ready(block);
-  for (const int block : blocks.qkv_bias) ready(block);
-  for (const int block : blocks.qkv) ready(block);
-  ready(blocks.input_norm);
 }
 
 }  // namespace terroir

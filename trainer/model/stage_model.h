@@ -84,7 +84,6 @@ class StageModel : public PipelineStage {
   void add_losses(const Slot& slot);
   void head_backward(Slot& slot, View gradient);
   void embedding_backward(Slot& slot, View gradient);
-  void ready(const LayerBlocks& blocks);
   void ready(int block);
 
   ModelConfig config_;

@@ -70,25 +70,13 @@ void ZeroAdamW::add_squared_norm(View squared) {
 
 void ZeroAdamW::step(const StepScalars* scalars) {
   for (AdamWArgs& update : updates_) update.scalars = scalars;
+  table_.wait_for_all();
   adamw(ctx_, updates_);
-  gather_parameters();
-}
-
-void ZeroAdamW::gather_parameters() {
-  std::vector<Work> gathers;
-  // Tied embeddings last, as in the reduction: their group spans two stages.
-  for (const bool tied : {false, true})
-    for (const ParamClass& c : table_.classes()) {
-      if ((c.scope == ReduceScope::kTied) != tied) continue;
-      for (const ParamBucket& bucket : c.buckets)
-        gathers.push_back(c.group->all_gather(table_.flat_params(c, c.shard(bucket)),
-                                              table_.flat_params(c, {bucket.begin, bucket.end}), ctx_.stream,
-                                              "parameters"));
-    }
-  for (Work& work : gathers) work.wait();
+  table_.gather(ctx_.stream);
 }
 
 std::vector<ZeroAdamW::Array> ZeroAdamW::arrays(bool with_moments) {
+  table_.wait_for_all();
   std::vector<std::pair<Array, View>> arrays;
   for_each_bucket(
       [&](std::size_t i, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {
@@ -141,7 +129,8 @@ void ZeroAdamW::load_arrays() {
   for_each_bucket([&](std::size_t, const ParamClass&, const ParamBucket&, const BucketState& state) {
     if (state.params_bf16) cast(ctx_, state.master, state.params_bf16);
   });
-  gather_parameters();
+  table_.gather(ctx_.stream);
+  table_.wait_for_all();
   synchronize(ctx_.stream);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <numeric>
 
 #include "kernels/step_scalars/step_scalars.h"
@@ -89,6 +90,14 @@ Engine::Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const
              .rates = Buffer(3 * 4, device),
              .grad_norm = Buffer(8, device),
              .scalars = Buffer(sizeof(StepScalars), device)};
+}
+
+Engine::~Engine() {
+  if (std::uncaught_exceptions() > 0) return;  // then operations are cancelled, not waited for
+  try {
+    model_->parameters().table.wait_for_all();
+  } catch (const Error&) {  // who goes on after a lost peer hears of it at the next operation
+  }
 }
 
 StageMemory Engine::plan(const Config& config, Mesh& mesh, Device device, int num_threads) {

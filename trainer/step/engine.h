@@ -34,6 +34,8 @@ class Engine {
   // the mesh.
   Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const std::uint16_t> token_bytes,
          int num_sources);
+  // What is still gathered must end before its memory does.
+  ~Engine();
 
   // The memory of this rank, before allocating it. Throws UserError where the layout does not fit the model.
   // Collective over the mesh.
