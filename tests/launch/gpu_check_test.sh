@@ -89,6 +89,16 @@ expect 0 sanitizer shared nccl
 says "sanitizer racecheck test_good 0 s passed"
 says "nccl 1 rank, its group of one 0 s passed 14 losses"
 says "shared 4 ranks: data 4 0 s passed 14 losses differ by 0.0e+00 at most"
+# shellcheck disable=SC2016  # expands in the stand-in
+stand_in bundle/bin/bench_cuda_kernels 'printf "Running bin/bench\nswiglu_forward/bf16/4096x5632/manual_time 35 us TB/s=2.6 share=0.9\n"
+  printf "NOTE: copies at 2.90 TB/s, bf16 products at 700.0 TFLOP/s\n"; echo "{}" > "${1#*=}"'
+expect 0 bench
+says "bench bench_cuda_kernels 0 s passed copies at 2.90 TB/s, bf16 products at 700.0 TFLOP/s"
+says "swiglu_forward/bf16/4096x5632 35 us TB/s=2.6 share=0.9"
+[[ -s elsewhere/gpu-check/bench.json ]] || fail "no bench.json"
+stand_in bundle/bin/bench_cuda_kernels 'echo "bench_cuda_kernels: no memory" >&2; exit 1'
+expect 1 bench
+says "bench bench_cuda_kernels 0 s FAILED exit 1"
 expect 1 steps
 says "steps CPU f32 and CUDA bf16 0 s FAILED exit 1, 14 losses differ by 4.0e-02 at most"
 
