@@ -71,7 +71,6 @@ void ZeroAdamW::add_squared_norm(View squared) {
 void ZeroAdamW::step(const StepScalars* scalars) {
   for (AdamWArgs& update : updates_) update.scalars = scalars;
   adamw(ctx_, updates_);
-  gather_parameters();
 }
 
 void ZeroAdamW::gather_parameters() {

@@ -20,9 +20,11 @@ class ZeroAdamW {
   // counts: NaN or infinite where one of them is. The sum over all ranks is the model's.
   void add_squared_norm(View squared);
 
-  // Updates this rank's shards with scalars that lie on the device, and gathers the parameters. Collective
-  // over the groups of all classes. With scalars->skip nothing changes anywhere.
+  // Updates this rank's shards with scalars that lie on the device; gather_parameters() must follow. With
+  // scalars->skip nothing changes.
   void step(const StepScalars* scalars);
+  // Every rank gets every parameter. Collective over the groups of all classes.
+  void gather_parameters();
 
   // One array of this rank's part of the state: elements `range` of a class's flat buffer.
   struct Array {
@@ -50,7 +52,6 @@ class ZeroAdamW {
   void for_each_bucket(Visit visit) const;
   std::vector<Array> on_host(std::vector<std::pair<Array, View>> arrays);
   void list_operands();
-  void gather_parameters();
   Device device() const { return ctx_.stream.device(); }
   ParameterTable& table_;
   OptimizerSection options_;
