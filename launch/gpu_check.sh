@@ -8,8 +8,9 @@
 #   shared      two and four ranks that share the GPU through host memory: losses as those of one rank
 #   nccl        the NCCL transport, one rank
 #   sanitizer   op tests under compute-sanitizer
-#   bench       kernel benchmarks
-#   train       tokens/s of models of 124M, 1.5B and 3B parameters, beside PyTorch where Python has it
+#   bench       every op, forward and backward: TB/s or TFLOP/s, and their share of what the card does at best
+#   train       models of 124M, 1.5B and 3B parameters, beside PyTorch where Python has it: tokens/s, MFU (with what
+#               causal attention computes, and as if it computed all), time by part of a step, memory by kind
 #
 #   --limit     seconds a stage may take, default 540
 #
@@ -234,7 +235,26 @@ compare_ranks() {
 # --- throughput ------------------------------------------------------------------------------------------------------
 readonly WARM_UP_STEPS=4 TIMED_STEPS=10
 
-# Tokens/s of terroir train by the median step. The run is killed after its steps: it would end with a checkpoint of
+# The number of a key in a line of metrics.jsonl.
+number_of() { sed -n "s/.*\"$1\": \([-+0-9.eE]*\).*/\1/p"; }
+
+# members_of KEY SCALE UNIT: "a 1.2 UNIT, b 3.4 UNIT" of an object of numbers in such a line, each times SCALE.
+members_of() {
+  sed -n "s/.*\"$1\": {\([^}]*\)}.*/\1/p" | tr ',' '\n' | awk -F '[": ]+' -v scale="$2" -v unit="$3" '
+    { printf "%s%s %.4g %s", (NR > 1 ? ", " : ""), $2, $3 * scale, unit }'
+}
+
+# describe_step LINE: the note of a step.
+describe_step() {
+  local mfu
+  mfu=$(awk -v causal="$(number_of mfu <<< "$1")" -v full="$(number_of mfu_full_attention <<< "$1")" \
+    'BEGIN { printf "%.1f %% (%.1f %% if all of attention counts)", 100 * causal, 100 * full }')
+  printf 'NOTE: %.0f tokens/s, MFU %s, %.3f s a step: %s\n' "$(number_of tokens_per_s <<< "$1")" "$mfu" \
+    "$(number_of step_s <<< "$1")" "$(members_of part_s 1000 ms <<< "$1")"
+  printf 'NOTE: memory: %s\n' "$(members_of memory_bytes 9.31322574615478515625e-10 GiB <<< "$1")"
+}
+
+# Speed of terroir train by the median step. The run is killed after its steps: it would end with a checkpoint of
 # 12 bytes a parameter.
 measure_terroir() {
   local name=$1 pid steps=$((WARM_UP_STEPS + TIMED_STEPS)) metrics=$work/runs/$1/metrics.jsonl
@@ -252,9 +272,9 @@ measure_terroir() {
   kill -KILL "$pid"
   wait "$pid" 2> /dev/null
   sed -n "$((WARM_UP_STEPS + 1)),${steps}p" "$metrics" \
-    | sed 's/.*"step_s": \([-+0-9.eE]*\), "tokens_per_s": \([-+0-9.eE]*\).*"mfu": \([-+0-9.eE]*\).*/\2 \3 \1/' | sort -g \
-    | awk '{ speed[NR] = $1; mfu[NR] = $2; step[NR] = $3 }
-           END { i = int((NR + 1) / 2); printf "NOTE: %.0f tokens/s, MFU %.1f %%, %.3f s a step\n", speed[i], 100 * mfu[i], step[i]; exit NR == 0 }'
+    | sed 's/.*"step_s": \([-+0-9.eE]*\).*/\1 &/' | sort -g | sed -n "$(((TIMED_STEPS + 1) / 2))s/^[^ ]* //p" > "$work/median"
+  [[ -s $work/median ]] || return
+  describe_step "$(cat "$work/median")"
 }
 
 # measure_size NAME HIDDEN INTERMEDIATE LAYERS HEADS KV_HEADS VOCABULARY SEQUENCE MICRO_BATCH BATCH RECOMPUTE
@@ -328,7 +348,7 @@ stage_sanitizer() {
 
 stage_bench() {
   check_program bench_cuda_kernels --benchmark_out="$out/bench.json" --benchmark_out_format=json
-  [[ ! -x $programs/bench_cuda_kernels ]] || grep -a '/' "$work/output"
+  [[ ! -x $programs/bench_cuda_kernels ]] || sed -n 's|/manual_time||p' "$work/output"
 }
 
 stage_train() {

@@ -98,10 +98,11 @@ void Runtime::synchronize_stream(void* stream) {
   check(cudaStreamSynchronize(as_stream(stream)), "cudaStreamSynchronize");
 }
 
-void* Runtime::create_event(int device) {
+void* Runtime::create_event(int device, bool timed) {
   const OnDevice here(device);
   cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  check(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming),
+        "cudaEventCreateWithFlags");
   return event;
 }
 void Runtime::destroy_event(void* event) noexcept { cudaEventDestroy(as_event(event)); }
@@ -120,6 +121,12 @@ bool Runtime::event_done(void* event) {
 void Runtime::synchronize_event(void* event) {
   check(cudaEventSynchronize(as_event(event)), "cudaEventSynchronize");
 }
+double Runtime::elapsed_s(void* begin, void* end) {
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, as_event(begin), as_event(end)), "cudaEventElapsedTime");
+  return milliseconds * 1e-3;
+}
+
 void Runtime::transfer(void* to, bool to_device, const void* from, bool from_device, std::int64_t bytes,
                        void* stream) {
   const cudaMemcpyKind kind = to_device ? (from_device ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice)

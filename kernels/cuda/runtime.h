@@ -20,12 +20,13 @@ class Runtime : public DeviceRuntime {
   void destroy_stream(void* stream) noexcept override;
   void synchronize_stream(void* stream) override;
 
-  void* create_event(int device) override;
+  void* create_event(int device, bool timed) override;
   void destroy_event(void* event) noexcept override;
   void record_event(void* event, void* stream) override;
   void stream_wait_event(void* stream, void* event) override;
   bool event_done(void* event) override;
   void synchronize_event(void* event) override;
+  double elapsed_s(void* begin, void* end) override;
 
   void transfer(void* to, bool to_device, const void* from, bool from_device, std::int64_t bytes,
                 void* stream) override;

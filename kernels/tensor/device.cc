@@ -1,5 +1,6 @@
 #include "kernels/tensor/device.h"
 
+#include <chrono>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -11,6 +12,9 @@ namespace {
 
 constexpr std::align_val_t kAlignment{256};
 
+using Clock = std::chrono::steady_clock;
+
+// Work runs in the caller: a timed event is the time at which it was recorded, any other is nothing.
 class CpuRuntime : public DeviceRuntime {
  public:
   int num_devices() override { return 1; }
@@ -29,12 +33,20 @@ class CpuRuntime : public DeviceRuntime {
   void destroy_stream(void*) noexcept override {}
   void synchronize_stream(void*) override {}
 
-  void* create_event(int) override { return nullptr; }
-  void destroy_event(void*) noexcept override {}
-  void record_event(void*, void*) override {}
+  void* create_event(int, bool timed) override { return timed ? new Clock::time_point : nullptr; }
+  void destroy_event(void* event) noexcept override { delete static_cast<Clock::time_point*>(event); }
+  void record_event(void* event, void*) override {
+    if (event != nullptr) *static_cast<Clock::time_point*>(event) = Clock::now();
+  }
   void stream_wait_event(void*, void*) override {}
   bool event_done(void*) override { return true; }
   void synchronize_event(void*) override {}
+  double elapsed_s(void* begin, void* end) override {
+    TERROIR_CHECK(begin != nullptr && end != nullptr, "elapsed_s: events that are not timed");
+    return std::chrono::duration<double>(*static_cast<Clock::time_point*>(end) -
+                                         *static_cast<Clock::time_point*>(begin))
+        .count();
+  }
 
   void transfer(void* to, bool, const void* from, bool, std::int64_t bytes, void*) override {
     std::memmove(to, from, static_cast<std::size_t>(bytes));
@@ -56,7 +68,8 @@ OwnedStream::OwnedStream(Device device) {
 }
 OwnedStream::~OwnedStream() { device_runtime(stream_.device()).destroy_stream(stream_.native()); }
 
-Event::Event(Device device) : device_(device), native_(device_runtime(device).create_event(device.index)) {}
+Event::Event(Device device, bool timed)
+    : device_(device), native_(device_runtime(device).create_event(device.index, timed)) {}
 Event::~Event() {
   if (native_ != nullptr) device_runtime(device_).destroy_event(native_);
 }
@@ -73,6 +86,9 @@ void Event::order_before(const Stream& stream) const {
 }
 bool Event::done() const { return device_runtime(device_).event_done(native_); }
 void Event::wait() const { device_runtime(device_).synchronize_event(native_); }
+double Event::seconds_since(const Event& begin) const {
+  return device_runtime(device_).elapsed_s(begin.native_, native_);
+}
 
 void synchronize(const Stream& stream) {
   device_runtime(stream.device()).synchronize_stream(stream.native());

@@ -38,12 +38,13 @@ class DeviceRuntime {
   virtual void destroy_stream(void* stream) noexcept = 0;
   virtual void synchronize_stream(void* stream) = 0;
 
-  virtual void* create_event(int device) = 0;
+  virtual void* create_event(int device, bool timed) = 0;
   virtual void destroy_event(void* event) noexcept = 0;
   virtual void record_event(void* event, void* stream) = 0;
   virtual void stream_wait_event(void* stream, void* event) = 0;
   virtual bool event_done(void* event) = 0;
   virtual void synchronize_event(void* event) = 0;
+  virtual double elapsed_s(void* begin, void* end) = 0;  // both timed, recorded and complete
 
   // Copies after the work enqueued on `stream` before. Which memory is the device's is told by the pointers'
   // views.
@@ -70,9 +71,11 @@ class OwnedStream {
 };
 
 // A point in a stream's work. On the CPU every event is complete at once. Never recorded: complete.
+// Only timed events have a time: on CUDA, where the device takes it, the others cost less.
 class Event {
  public:
-  explicit Event(Device device = {});
+  explicit Event(Device device = {}) : Event(device, false) {}
+  static Event timed(Device device) { return Event(device, true); }
   ~Event();
   Event(Event&& other) noexcept;
   Event& operator=(Event&& other) noexcept;
@@ -84,8 +87,11 @@ class Event {
   bool done() const;
   // The host waits for it.
   void wait() const;
+  // From `begin` to this, by the device's clock. REQUIRES: both timed, of the same device, recorded and done.
+  double seconds_since(const Event& begin) const;
 
  private:
+  Event(Device device, bool timed);
   Device device_;
   void* native_ = nullptr;
 };

@@ -52,7 +52,7 @@ says "no stage 'nonsense'"
         loss=2.5
         [[ "$*" != *precision.compute=bf16* ]] || loss=2.6
         mkdir -p "$dir/$name"
-        for i in {1..14}; do echo "{\"loss\": $loss, \"step_s\": 0.5, \"tokens_per_s\": 1000.0, \"mfu\": 0.25}"; done > "$dir/$name/metrics.jsonl"
+        for i in {1..14}; do echo "{\"loss\": $loss, \"step_s\": 0.5, \"tokens_per_s\": 1000.0, \"mfu\": 0.25, \"mfu_full_attention\": 0.3, \"part_s\": {\"backward\": 0.25, \"forward\": 0.125}, \"memory_bytes\": {\"gradients\": 2147483648}}"; done > "$dir/$name/metrics.jsonl"
         [[ "$*" != *steps=1000000* ]] || exec sleep 60
         ;;
     esac'
@@ -89,9 +89,19 @@ expect 0 sanitizer shared nccl
 says "sanitizer racecheck test_good 0 s passed"
 says "nccl 1 rank, its group of one 0 s passed 14 losses"
 says "shared 4 ranks: data 4 0 s passed 14 losses differ by 0.0e+00 at most"
+# shellcheck disable=SC2016  # expands in the stand-in
+stand_in bundle/bin/bench_cuda_kernels 'printf "Running bin/bench\nswiglu_forward/bf16/4096x5632/manual_time 35 us TB/s=2.6 share=0.9\n"
+  printf "NOTE: copies at 2.90 TB/s, bf16 products at 700.0 TFLOP/s\n"; echo "{}" > "${1#*=}"'
+expect 0 bench
+says "bench bench_cuda_kernels 0 s passed copies at 2.90 TB/s, bf16 products at 700.0 TFLOP/s"
+says "swiglu_forward/bf16/4096x5632 35 us TB/s=2.6 share=0.9"
+[[ -s elsewhere/gpu-check/bench.json ]] || fail "no bench.json"
+stand_in bundle/bin/bench_cuda_kernels 'echo "bench_cuda_kernels: no memory" >&2; exit 1'
+expect 1 bench
+says "bench bench_cuda_kernels 0 s FAILED exit 1"
 expect 1 steps
 says "steps CPU f32 and CUDA bf16 0 s FAILED exit 1, 14 losses differ by 4.0e-02 at most"
 
 expect 0 train
-tr -s ' ' < log | grep -qE 'train 124M terroir [0-9] s passed 1000 tokens/s, MFU 25.0 %, 0.500 s a step' || fail "no throughput"
+tr -s ' ' < log | grep -qE 'train 124M terroir [0-9] s passed 1000 tokens/s, MFU 25.0 % \(30.0 % if all of attention counts\), 0.500 s a step: backward 250 ms, forward 125 ms; memory: gradients 2 GiB$' || fail "no throughput"
 says "train 3B PyTorch 0 s SKIPPED: not in this bundle"

@@ -30,7 +30,9 @@ StepMetrics sample_step(std::int64_t step, double loss = 2.5) {
   metrics.step_s = 0.5;
   metrics.tokens_per_s = 2048;
   metrics.mfu = 0.4;
+  metrics.mfu_full_attention = 0.45;
   metrics.data_wait_s = 0;
+  metrics.part_s = {{"backward", 0.25}, {"forward", 0.125}};
   metrics.memory_bytes = {{"parameters", 4096}};
   return metrics;
 }
@@ -52,13 +54,15 @@ class MetricsFolder : public testing::Test {
 };
 
 TEST(MetricsLine, HasTheInterfacesKeysInOrderAndAllDigits) {
-  EXPECT_EQ(metrics_line(sample_step(3)),
-            R"({"step": 3, "tokens": 3072, "loss": 2.5, "bits_per_byte": 1.25, )"
-            R"("loss_by_source": {"ar": 0.1, "ko": 3.0000000000000004}, )"
-            R"("bits_per_byte_by_source": {"ar": 1, "ko": 1.5}, "learning_rate": 0.001, "grad_norm": 0.75, )"
-            R"("step_s": 0.5, "tokens_per_s": 2048, "mfu": 0.4, "data_wait_s": 0, )"
-            R"("memory_bytes": {"parameters": 4096}})"
-            "\n");
+  EXPECT_EQ(
+      metrics_line(sample_step(3)),
+      R"({"step": 3, "tokens": 3072, "loss": 2.5, "bits_per_byte": 1.25, )"
+      R"("loss_by_source": {"ar": 0.1, "ko": 3.0000000000000004}, )"
+      R"("bits_per_byte_by_source": {"ar": 1, "ko": 1.5}, "learning_rate": 0.001, "grad_norm": 0.75, )"
+      R"("step_s": 0.5, "tokens_per_s": 2048, "mfu": 0.4, "mfu_full_attention": 0.45, "data_wait_s": 0, )"
+      R"("part_s": {"backward": 0.25, "forward": 0.125}, )"
+      R"("memory_bytes": {"parameters": 4096}})"
+      "\n");
   EXPECT_EQ(metrics_line(sample_validation(3)),
             R"({"split": "validation", "step": 3, "tokens": 3072, "loss": 2.75, "bits_per_byte": null, )"
             R"("loss_by_source": {}, "bits_per_byte_by_source": {"ko": 1.625}})"
@@ -150,6 +154,7 @@ TEST_F(MetricsFolder, PrometheusFileHoldsTheLastStepAndIsWhole) {
   EXPECT_NE(text.find("# TYPE terroir_loss_nats gauge\nterroir_loss_nats{run=\"a\\\"b\"} 2.25\n"),
             std::string::npos);
   EXPECT_NE(text.find("terroir_source_bits_per_byte{run=\"a\\\"b\",source=\"ko\"} 1.5\n"), std::string::npos);
+  EXPECT_NE(text.find("terroir_part_seconds{run=\"a\\\"b\",part=\"forward\"} 0.125\n"), std::string::npos);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "metrics.prom.tmp"));
 }
 

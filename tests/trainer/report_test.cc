@@ -30,6 +30,7 @@ StepMetrics step_line(std::int64_t step) {
   metrics.tokens_per_s = 500;
   metrics.mfu = 0.5;
   metrics.data_wait_s = 0.5;
+  metrics.part_s = {{"backward", 1.5}, {"forward", 0.5}};
   metrics.memory_bytes = {{"parameters", 3 << 20}};
   return metrics;
 }
@@ -98,7 +99,7 @@ TEST_F(Report, PageIsWellFormedAndComplete) {
        {"<h1>demo</h1>", "Loss", "Held-out bits per byte, by source", "Training bits per byte, by source",
         "Learning rate", "Gradient norm", "Throughput", "Waiting for data", "resumed at step 101", "CC0-1.0",
         "75.0 %", "dir=\"auto\" lang=\"ar\"><b>في</b> البيت &lt;&amp;", "한국어", "a&lt;b",
-        "tensor 2, data 1", "3.0 MiB", "6 min 40 s", "prefers-color-scheme: dark"})
+        "tensor 2, data 1", "3.0 MiB", "1.5 s, 75.0 %", "6 min 40 s", "prefers-color-scheme: dark"})
     EXPECT_NE(page.find(text), std::string::npos) << text;
   for (const char* outside : {"<script", "http://", "https://", "src=", "nan", "inf\""})
     EXPECT_EQ(page.find(outside), std::string::npos) << outside;

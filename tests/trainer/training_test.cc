@@ -19,6 +19,7 @@
 #include "trainer/checkpoint/manifest.h"
 #include "trainer/config/config_file.h"
 #include "trainer/metrics/metrics_reader.h"
+#include "trainer/model/step_times.h"
 #include "trainer/step/training.h"
 
 namespace terroir {
@@ -132,6 +133,16 @@ TEST_F(TrainingRun, LearnsAndLeavesTheFilesOfARun) {
   EXPECT_EQ(metrics.steps[7].tokens, 8 * 8 * 32);
   EXPECT_EQ(metrics.steps[7].loss_by_source.size(), 2u);
   EXPECT_GT(metrics.steps[7].mfu, 0);
+  EXPECT_GT(metrics.steps[7].mfu_full_attention, metrics.steps[7].mfu);
+  const auto& parts = metrics.steps[7].part_s;
+  ASSERT_EQ(parts.size(), static_cast<std::size_t>(kNumStepParts));
+  double sum = 0;
+  for (const auto& [part, seconds] : parts) {
+    EXPECT_GT(seconds, 0) << part;
+    sum += seconds;
+  }
+  EXPECT_LE(sum, metrics.steps[7].step_s);
+  EXPECT_GT(sum, metrics.steps[7].step_s / 2);
 }
 
 TEST_F(TrainingRun, ResumesBitForBit) {

@@ -28,8 +28,10 @@ struct StepMetrics : LossMetrics {
   double grad_norm = kNotMeasured;  // before clipping
   double step_s = kNotMeasured;
   double tokens_per_s = kNotMeasured;
-  double mfu = kNotMeasured;          // model FLOPs per second over the measured peak of all ranks
-  double data_wait_s = kNotMeasured;  // of step_s, spent waiting for the loader
+  double mfu = kNotMeasured;                 // model FLOPs per second over the measured peak of all ranks
+  double mfu_full_attention = kNotMeasured;  // as if every token saw every other
+  double data_wait_s = kNotMeasured;         // of step_s, spent waiting for the loader
+  std::map<std::string, double> part_s;  // part of a step -> seconds on the device of the rank that writes
   std::map<std::string, std::int64_t> memory_bytes;  // kind -> bytes of the rank that writes
 };
 

@@ -60,7 +60,9 @@ std::string metrics_line(const StepMetrics& metrics) {
       .add("step_s", metrics.step_s)
       .add("tokens_per_s", metrics.tokens_per_s)
       .add("mfu", metrics.mfu)
+      .add("mfu_full_attention", metrics.mfu_full_attention)
       .add("data_wait_s", metrics.data_wait_s)
+      .add("part_s", metrics.part_s)
       .add("memory_bytes", metrics.memory_bytes)
       .take();
 }

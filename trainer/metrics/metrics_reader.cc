@@ -50,7 +50,9 @@ StepMetrics read_step(const Line& line) {
   metrics.step_s = line.number("step_s");
   metrics.tokens_per_s = line.number("tokens_per_s");
   metrics.mfu = line.number("mfu");
+  metrics.mfu_full_attention = line.number("mfu_full_attention");
   metrics.data_wait_s = line.number("data_wait_s");
+  metrics.part_s = line.numbers<double>("part_s");
   metrics.memory_bytes = line.numbers<std::int64_t>("memory_bytes");
   return metrics;
 }

@@ -51,6 +51,7 @@ void MetricsWriter::write(const StepMetrics& metrics) {
   add_if_finite("speed/tokens_per_s", metrics.tokens_per_s, scalars);
   add_if_finite("speed/mfu", metrics.mfu, scalars);
   add_if_finite("speed/data_wait_s", metrics.data_wait_s, scalars);
+  for (const auto& [part, seconds] : metrics.part_s) add_if_finite("speed/part_s/" + part, seconds, scalars);
   events_.write(metrics.step, scalars);
 }
 

@@ -58,7 +58,10 @@ std::string prometheus_text(const std::string& run, const StepMetrics& metrics) 
   gauge("step_seconds", "Duration of the last step.", metrics.step_s);
   gauge("tokens_per_second", "Training throughput over all ranks.", metrics.tokens_per_s);
   gauge("mfu", "Model FLOPs utilization, 0 to 1.", metrics.mfu);
+  gauge("mfu_full_attention", "The same, as if every token saw every other.", metrics.mfu_full_attention);
   gauge("data_wait_seconds", "Part of the last step spent waiting for data.", metrics.data_wait_s);
+  out.begin("part_seconds", "Parts of the last step on the device of the writing rank.");
+  for (const auto& [part, seconds] : metrics.part_s) out.sample("part", part, seconds);
   out.begin("memory_bytes", "Memory of the writing rank, by kind.");
   for (const auto& [kind, bytes] : metrics.memory_bytes) out.sample("kind", kind, static_cast<double>(bytes));
   return out.take();

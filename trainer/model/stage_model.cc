@@ -223,10 +223,15 @@ void StageModel::add_losses(const Slot& slot) {
 
 void StageModel::forward(const Action& action) {
   Slot& slot = memory_->slot[static_cast<std::size_t>(action.slot)];
+  enter(StepPart::kForward);
   load_batch(slot);
   if (parameters_.layout.has_embedding) embed(slot);
   run_layers(slot);
-  if (parameters_.layout.has_head) head_forward(slot);
+  if (parameters_.layout.has_head) {
+    enter(StepPart::kLoss);
+    head_forward(slot);
+  }
+  enter(StepPart::kCommunication);
 }
 
 void StageModel::head_backward(Slot& slot, View gradient) {
@@ -255,6 +260,7 @@ void StageModel::embedding_backward(Slot& slot, View gradient) {
 void StageModel::backward(const Action& action) {
   Slot& slot = memory_->slot[static_cast<std::size_t>(action.slot)];
   last_micro_batch_ = action.micro_batch == num_micro_batches_ - 1;
+  enter(StepPart::kBackward);
   const LayerEnvironment env = environment(slot);
   const View gradient = slot.gradient;
   if (parameters_.layout.has_head) head_backward(slot, gradient);
@@ -267,6 +273,7 @@ void StageModel::backward(const Action& action) {
     for_each_block(parameters_.layer_blocks[i], [&](int block) { ready(block); });
   }
   if (parameters_.layout.has_embedding) embedding_backward(slot, gradient);
+  enter(StepPart::kCommunication);
 }
 
 void StageModel::backward_input(const Action&) {

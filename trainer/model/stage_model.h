@@ -11,6 +11,7 @@
 #include "data/loader/corpus.h"
 #include "parallel/schedule.h"
 #include "trainer/model/stage_parameters.h"
+#include "trainer/model/step_times.h"
 
 namespace terroir {
 
@@ -71,6 +72,8 @@ class StageModel : public PipelineStage {
   View gradient_out(const Action& action) override;
   // Called by reduce_grads.
   std::function<void()> on_reduce_grads;
+  // Told which part the passes begin, if given; what follows a pass is communication.
+  StepTimes* times = nullptr;
 
  private:
   struct Slot;
@@ -85,6 +88,9 @@ class StageModel : public PipelineStage {
   void head_backward(Slot& slot, View gradient);
   void embedding_backward(Slot& slot, View gradient);
   void ready(int block);
+  void enter(StepPart part) {
+    if (times != nullptr) times->enter(part);
+  }
 
   ModelConfig config_;
   StageOptions options_;

@@ -176,6 +176,23 @@ Facts memory_facts(const MetricsHistory& metrics) {
   return facts;
 }
 
+// Mean over the steps, and its share of all parts.
+Facts part_facts(const MetricsHistory& metrics) {
+  std::map<std::string, double> sums;
+  double all = 0, num_steps = 0;
+  for (const StepMetrics& step : metrics.steps) {
+    num_steps += step.part_s.empty() ? 0 : 1;
+    for (const auto& [part, seconds] : step.part_s) {
+      sums[part] += seconds;
+      all += seconds;
+    }
+  }
+  Facts facts;
+  for (const auto& [part, seconds] : sums)
+    facts.emplace_back(part, fmt::format("{:.3g} s, {}", seconds / num_steps, percent(seconds / all)));
+  return facts;
+}
+
 std::string run_facts(const RunData& run) {
   std::string cards;
   if (run.config) {
@@ -183,6 +200,7 @@ std::string run_facts(const RunData& run) {
     cards += facts_card("Training", training_facts(*run.config));
   }
   cards += facts_card("Machine", environment_facts(run.environment));
+  cards += facts_card("A step on rank 0", part_facts(run.metrics));
   cards += facts_card("Memory of rank 0", memory_facts(run.metrics));
   return cards.empty() ? "" : "<h2>The run</h2>\n<div class=\"facts\">\n" + cards + "</div>\n";
 }

@@ -77,10 +77,12 @@ Engine::Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const
       ctx_(ctx),
       num_sources_(num_sources),
       num_micro_batches_(micro_batches(config, mesh)),
-      schedule_(make_schedule(config.parallel.schedule, mesh.size(Axis::kPipeline), num_micro_batches_)) {
+      schedule_(make_schedule(config.parallel.schedule, mesh.size(Axis::kPipeline), num_micro_batches_)),
+      times_(ctx.stream) {
   model_ = std::make_unique<StageModel>(config.model, layout_of(config, mesh),
                                         stage_options(config, mesh, schedule_, num_sources), mesh, ctx,
                                         token_bytes);
+  model_->times = &times_;
   optimizer_ = std::make_unique<ZeroAdamW>(model_->parameters().table, config.optimizer, ctx);
   const Device device = ctx.stream.device();
   const std::int64_t bytes = (3 * num_sources + 2) * 8;
@@ -120,20 +122,33 @@ StepResult Engine::train_step(std::int64_t step, const std::function<const Sampl
                               bool signalled, const std::function<void()>& before_update) {
   StepResult result{.learning_rate =
                         learning_rate(config_.schedule, config_.optimizer.lr, step, config_.train.steps)};
+  times_.begin(StepPart::kUpdate);
   clear_totals(signalled);
   set_rates(step, result.learning_rate);
   GradientReducer reducer(model_->parameters().table, ctx_.stream);
   model_->begin(true, num_micro_batches_, loss_block(), next_batch, [&](int block) { reducer.ready(block); });
   model_->on_reduce_grads = [&] { reducer.finish(); };
   mesh_.world().set_position(step, "forward and backward");
+  times_.enter(StepPart::kCommunication);
   run_schedule(schedule_, *model_, mesh_.group({Axis::kPipeline}, Queue::kPipelineForward),
                mesh_.group({Axis::kPipeline}, Queue::kPipelineBackward), ctx_.stream);
   mesh_.world().set_position(step, "update");
   if (before_update) before_update();
+  update_parameters();
+  times_.end();
+  read_totals(result);
+  result.part_s = times_.seconds();
+  return result;
+}
 
+// Enqueued; the host waits only for what a transport's waits need.
+void Engine::update_parameters() {
+  times_.enter(StepPart::kUpdate);
   const std::int64_t squared = 3 * num_sources_;
   optimizer_->add_squared_norm(totals(totals_.device).slice(0, squared, squared + 1));
+  times_.enter(StepPart::kCommunication);
   reduce_totals();
+  times_.enter(StepPart::kUpdate);
   auto* scalars = static_cast<StepScalars*>(totals_.scalars.raw());
   step_scalars(ctx_, {.totals = totals(totals_.device),
                       .num_sources = num_sources_,
@@ -143,8 +158,6 @@ StepResult Engine::train_step(std::int64_t step, const std::function<const Sampl
                       .grad_norm = totals_.grad_norm.view(DType::kF64, {1}),
                       .scalars = scalars});
   optimizer_->step(scalars);
-  read_totals(result);
-  return result;
 }
 
 LossSums Engine::evaluate(int num_micro_batches, const std::function<const SampleBatch&()>& next_batch) {

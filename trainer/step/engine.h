@@ -3,8 +3,10 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "parallel/mesh.h"
@@ -20,9 +22,10 @@ struct StepResult {
   LossSums sums;         // of the global batch, by source; the same on all ranks
   double grad_norm = 0;  // of the mean loss's gradient, before clipping
   double learning_rate = 0;
-  bool nonfinite = false;  // loss or gradient is NaN or infinite: nothing was updated
-  bool signalled = false;  // some rank passed `signalled`
-  double loss() const;     // nats a target token; NaN without targets
+  bool nonfinite = false;                // loss or gradient is NaN or infinite: nothing was updated
+  bool signalled = false;                // some rank passed `signalled`
+  std::map<std::string, double> part_s;  // of this rank: StepTimes::seconds()
+  double loss() const;                   // nats a target token; NaN without targets
 };
 
 // Of weights and activations; `auto` where no device was chosen is f32.
@@ -81,6 +84,7 @@ class Engine {
   View loss_block() const;
   void clear_totals(bool signalled);
   void set_rates(std::int64_t step, double learning_rate);
+  void update_parameters();
   void reduce_totals();
   void read_totals(StepResult& result);
   std::vector<StateSlice> slices_of(const std::vector<ZeroAdamW::Array>& arrays, bool owned_only) const;
@@ -93,6 +97,7 @@ class Engine {
   Schedule schedule_;
   std::unique_ptr<StageModel> model_;
   std::unique_ptr<ZeroAdamW> optimizer_;
+  StepTimes times_;
   Totals totals_;
 };
 

@@ -11,14 +11,15 @@
 
 namespace terroir {
 
-double flops_per_token(const ModelConfig& config, std::int64_t sequence_length) {
+double flops_per_token(const ModelConfig& config, std::int64_t sequence_length, AttentionPairs pairs) {
   const auto hidden = static_cast<double>(config.hidden_size);
   const auto query = static_cast<double>(config.query_size()),
              kv = static_cast<double>(config.key_value_size());
   const double layer = hidden * (2 * query + 2 * kv + 3 * static_cast<double>(config.intermediate_size));
   const auto layers = static_cast<double>(config.num_hidden_layers);
   const double weights = layers * layer + hidden * static_cast<double>(config.vocab_size);
-  return 6 * weights + 6 * layers * query * static_cast<double>(sequence_length);
+  const double attention = pairs == AttentionPairs::kAll ? 12 : 6;
+  return 6 * weights + attention * layers * query * static_cast<double>(sequence_length);
 }
 
 namespace {

@@ -93,6 +93,7 @@ class Training {
   void check_weights(const fs::path& checkpoint, Logger* log) const;
   void resume(const fs::path& checkpoint);
   ExitCode steps();
+  double mfu(double tokens_per_s, AttentionPairs pairs) const;
   void record_step(const StepResult& result, double step_s, double data_wait_s);
   void validate();
   void save();
@@ -305,6 +306,10 @@ LossMetrics Training::losses(const LossSums& sums) const {
   return metrics;
 }
 
+double Training::mfu(double tokens_per_s, AttentionPairs pairs) const {
+  return tokens_per_s * flops_per_token(config_.model, config_.data.sequence_length, pairs) / peak_flops_;
+}
+
 void Training::record_step(const StepResult& result, double step_s, double data_wait_s) {
   if (!metrics_) return;
   const LossSums& sums = result.sums;
@@ -316,9 +321,10 @@ void Training::record_step(const StepResult& result, double step_s, double data_
   metrics.grad_norm = result.grad_norm;
   metrics.step_s = step_s;
   metrics.tokens_per_s = tokens / step_s;
-  metrics.mfu =
-      metrics.tokens_per_s * flops_per_token(config_.model, config_.data.sequence_length) / peak_flops_;
+  metrics.mfu = mfu(metrics.tokens_per_s, AttentionPairs::kCausal);
+  metrics.mfu_full_attention = mfu(metrics.tokens_per_s, AttentionPairs::kAll);
   metrics.data_wait_s = data_wait_s;
+  metrics.part_s = result.part_s;
   metrics.memory_bytes = {
       {"parameters", memory_.mine.parameters},     {"gradients", memory_.mine.gradients},
       {"optimizer", memory_.mine.optimizer_state}, {"activations", memory_.mine.activations},
