@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 
+#include "parallel/text.h"
 #include "tests/parallel/rank_data.h"
 #include "tests/parallel/worlds.h"
 
@@ -107,6 +108,20 @@ TYPED_TEST(AnyTypeCollective, AllGatherMayReadFromItsOutput) {
     const View out = view_of(values);
     group->all_gather(out.slice(0, mine.begin, mine.end), out, kHost, "x").wait();
     EXPECT_EQ(count_differences(values, expected), 0);
+  });
+}
+
+TEST(Texts, OfAnyLengthReachTheirRanks) {
+  on_every_world([](World& world) {
+    const auto group = world.group(all_ranks(world), Queue::kControl, "control");
+    const auto text_of = [](int rank) {
+      return std::string(static_cast<std::size_t>(rank * 3000), 'a' + rank);
+    };
+    EXPECT_EQ(broadcast_text(world.rank() == 0 ? "first" : "other", *group, "text"), "first");
+    EXPECT_EQ(broadcast_text(text_of(world.rank()), *group, "text"), "");  // rank 0's is empty
+    std::vector<std::string> expected;
+    for (int rank = 0; world.rank() == 0 && rank < world.size(); ++rank) expected.push_back(text_of(rank));
+    EXPECT_EQ(gather_texts(text_of(world.rank()), *group, "texts"), expected);
   });
 }
 

@@ -62,6 +62,19 @@ TEST(Checkpoint, KeepsItsMeta) {
   EXPECT_EQ(read_checkpoint_file(path, "other.json"), std::nullopt);
 }
 
+TEST(Checkpoint, KeepsTextsBesideTheTensors) {
+  TemporaryFolder folder;
+  std::vector<float> norm(6);
+  const auto control = local_world()->group({0}, Queue::kControl, "control");
+  save_checkpoint(folder.path(), meta_at(1), {{whole_slice("norm", "weight", {6}, norm.data())}}, {},
+                  *control, {}, {{"choices.json", "[1]"}});
+  const std::filesystem::path path = folder / "step-00000001";
+  EXPECT_EQ(read_checkpoint_file(path, "choices.json"), "[1]");
+  write_file_atomically(path / "choices.json", "[2]");
+  expect_error(ExitCode::kCheckpoint, {"choices.json", "damaged"},
+               [&] { read_checkpoint_file(path, "choices.json"); });
+}
+
 TEST(Checkpoint, ManifestNamesTensorsWithTheirUnshardedShapes) {
   TemporaryFolder folder;
   save(folder.path(), meta_at(1), filled(random_layout(3, 5)));

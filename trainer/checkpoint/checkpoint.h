@@ -1,6 +1,6 @@
 // Checkpoints: a folder that holds all of a run's state and appears complete or not at all.
 //
-//   run/checkpoints/step-00001000/  manifest.json  rank-00000.safetensors ...  tokenizer.json
+//   run/checkpoints/step-00001000/  manifest.json  rank-00000.safetensors ...  tokenizer.json  other texts
 //
 // Any layout loads any checkpoint: the manifest speaks of logical tensors. docs/formats/checkpoint.md is the
 // format.
@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,8 +41,8 @@ using SaveProbe = std::function<void(SavePoint)>;
 // f32, host memory.
 //
 // `tokenizer_json` is copied into the checkpoint (empty: none). meta.tokenizer_sha256 is computed from it
-// when empty; otherwise a file with another hash is refused, exit 4. A checkpoint of the same step is
-// replaced.
+// when empty; otherwise a file with another hash is refused, exit 4. `texts`, file name -> contents, become
+// files of the checkpoint too; rank 0's count. A checkpoint of the same step is replaced.
 //
 // Ranks write to step-NNNNNNNN.tmp and agree that all succeeded before rank 0 writes the manifest and renames
 // the folder. When one fails (no space: exit 5) all throw, the temporary folder is removed, and earlier
@@ -49,7 +50,8 @@ using SaveProbe = std::function<void(SavePoint)>;
 // which nothing reads.
 void save_checkpoint(const std::filesystem::path& checkpoints_dir, const CheckpointMeta& meta,
                      std::span<const StateSlice> slices, const std::filesystem::path& tokenizer_json,
-                     Communicator& control, const SaveProbe& probe = {});
+                     Communicator& control, const SaveProbe& probe = {},
+                     const std::map<std::string, std::string>& texts = {});
 
 // `path` in the following is a step folder, as resolve_checkpoint returns. Damage is a UserError, exit 4,
 // that names the file (and the tensor). Each reads on its own: no collective.
@@ -65,8 +67,8 @@ void load_checkpoint(const std::filesystem::path& path, std::span<const StateSli
 // True when the checkpoint holds this state of any tensor: false for "exp_avg" of an imported model.
 bool checkpoint_has_state(const std::filesystem::path& path, const std::string& state);
 
-// A text file stored in the checkpoint ("tokenizer.json"), checked against its hash; nothing when it has
-// none.
+// A text file stored in the checkpoint ("tokenizer.json", or one of save_checkpoint's `texts`), checked
+// against its hash; nothing when it has none.
 std::optional<std::string> read_checkpoint_file(const std::filesystem::path& path, const std::string& name);
 
 // Why a checkpoint folder was passed over.

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "parallel/text.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/folder.h"
 #include "trainer/checkpoint/manifest.h"
@@ -37,34 +38,6 @@ void together(Communicator& control, const std::function<void()>& part) {
         static_cast<ExitCode>(worst >> 32));
 }
 
-// The texts of all ranks in rank order, on rank 0; nothing elsewhere.
-std::vector<std::string> gather_texts(const std::string& text, Communicator& control) {
-  const auto size = static_cast<std::size_t>(control.size());
-  const auto length = static_cast<std::int64_t>(text.size());
-  std::vector<std::int64_t> lengths(size), send(size, 0), receive(size, 0);
-  control
-      .all_gather(ConstView(&length, DType::kI64, {1}),
-                  View(lengths.data(), DType::kI64, {static_cast<std::int64_t>(size)}), Stream(),
-                  "manifest lengths")
-      .wait();
-  send[0] = length;
-  if (control.rank() == 0) receive = lengths;
-  std::int64_t total = 0;
-  for (const std::int64_t bytes : receive) total += bytes;
-  std::string all(static_cast<std::size_t>(total), '\0');
-  control
-      .all_to_all(ConstView(text.data(), DType::kU8, {length}), View(all.data(), DType::kU8, {total}), send,
-                  receive, Stream(), "manifest parts")
-      .wait();
-  std::vector<std::string> texts;
-  std::size_t position = 0;
-  for (std::size_t rank = 0; control.rank() == 0 && rank < size; ++rank) {
-    texts.push_back(all.substr(position, static_cast<std::size_t>(receive[rank])));
-    position += texts.back().size();
-  }
-  return texts;
-}
-
 void store_tokenizer(const fs::path& source, const fs::path& folder, CheckpointManifest& manifest) {
   if (source.empty()) return;
   const std::string text = read_file(source, ExitCode::kCheckpoint);
@@ -95,7 +68,8 @@ void commit(const fs::path& final_path, CheckpointManifest manifest, const std::
 }
 
 void save_in_step(const fs::path& final_path, const CheckpointMeta& meta, std::span<const StateSlice> slices,
-                  const fs::path& tokenizer_json, Communicator& control, const SaveProbe& probe) {
+                  const fs::path& tokenizer_json, Communicator& control, const SaveProbe& probe,
+                  const std::map<std::string, std::string>& texts) {
   const bool leader = control.rank() == 0;
   const fs::path folder = temporary_folder(final_path);
   CheckpointManifest manifest{meta, {}, {}}, part;
@@ -105,9 +79,11 @@ void save_in_step(const fs::path& final_path, const CheckpointMeta& meta, std::s
   together(control, [&] {
     const std::string name = fmt::format("rank-{:05}.safetensors", control.rank());
     part = write_rank_file(folder, name, slices, memory_of(slices), probe);
-    if (leader) store_tokenizer(tokenizer_json, folder, manifest);
+    if (!leader) return;
+    store_tokenizer(tokenizer_json, folder, manifest);
+    for (const auto& [file, text] : texts) manifest.files.push_back(write_side_file(folder, file, text));
   });
-  const std::vector<std::string> parts = gather_texts(manifest_part_text(part), control);
+  const std::vector<std::string> parts = gather_texts(manifest_part_text(part), control, "manifest parts");
   together(control, [&] {
     if (leader) commit(final_path, std::move(manifest), parts, probe);
   });
@@ -117,10 +93,11 @@ void save_in_step(const fs::path& final_path, const CheckpointMeta& meta, std::s
 
 void save_checkpoint(const fs::path& checkpoints_dir, const CheckpointMeta& meta,
                      std::span<const StateSlice> slices, const fs::path& tokenizer_json,
-                     Communicator& control, const SaveProbe& probe) {
+                     Communicator& control, const SaveProbe& probe,
+                     const std::map<std::string, std::string>& texts) {
   const fs::path final_path = checkpoints_dir / step_folder_name(meta.step);
   try {
-    save_in_step(final_path, meta, slices, tokenizer_json, control, probe);
+    save_in_step(final_path, meta, slices, tokenizer_json, control, probe, texts);
   } catch (const TransportError&) {
     throw;
   } catch (...) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/hash.h"
+#include "parallel/text.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/config/config_file.h"
 
@@ -29,15 +30,6 @@ fs::path newest_or_refuse(const RunFolder& folder, Logger* log) {
   return newest.value_or(fs::path());
 }
 
-// Rank 0's text, on all ranks.
-std::string broadcast_text(std::string text, Communicator& control) {
-  auto size = static_cast<std::int64_t>(text.size());
-  control.broadcast(View(&size, DType::kI64, {1}), 0, Stream(), "start point").wait();
-  text.resize(static_cast<std::size_t>(size));
-  if (size > 0) control.broadcast(View(text.data(), DType::kU8, {size}), 0, Stream(), "start point").wait();
-  return text;
-}
-
 }  // namespace
 
 void refuse_used_folder(const RunFolder& folder, const Config& config, int rank) {
@@ -52,11 +44,11 @@ StartPoint find_start_point(const RunFolder& folder, const Config& config, Commu
   const bool leader = control.rank() == 0;
   fs::path resume, init_from;
   if (config.checkpoint.resume == "auto" && leader) resume = newest_or_refuse(folder, log);
-  resume = broadcast_text(resume.string(), control);
+  resume = broadcast_text(resume.string(), control, "start point");
   if (!resume.empty()) return {.resume = resume, .init_from = {}};
   if (config.init_from.empty()) return {};
   if (leader) init_from = resolve_checkpoint(config.init_from);
-  return {.resume = {}, .init_from = broadcast_text(init_from.string(), control)};
+  return {.resume = {}, .init_from = broadcast_text(init_from.string(), control, "start point")};
 }
 
 std::optional<FileLock> open_run_folder(const RunFolder& folder, int rank) {
