@@ -185,8 +185,10 @@ CublasLtPlans::Plan CublasLtPlans::make(const GemmDescription& gemm, const GemmP
                .workspace_bytes = 0,
                .beta = gemm.accumulate ? 1.0F : 0.0F};
   GemmChoice choice = {.key = describe(gemm), .algorithm = {}};
-  const std::optional<std::string> wanted = choices.wanted(library_, choice.key);
-  if (!wanted || !take(*wanted, plan)) {
+  const std::optional<GemmChoice> wanted = choices.wanted(library_, choice.key);
+  if (wanted && take(wanted->algorithm, plan)) {
+    choice.us = wanted->us;
+  } else {
     const Candidates found = candidates(gemm, plan, std::max(choices.num_candidates, 1));
     std::vector<double> us;
     if (found.size() > 1) us = measure(gemm, plan, found, pointers, stream);

@@ -20,17 +20,29 @@ const GemmChoice* find(const std::vector<GemmChoice>& choices, const std::string
 
 }  // namespace
 
-std::optional<std::string> GemmChoices::wanted(const std::string& library, const std::string& key) const {
+std::optional<GemmChoice> GemmChoices::wanted(const std::string& library, const std::string& key) const {
   if (library != wanted_.library) return std::nullopt;
   const GemmChoice* choice = find(wanted_.choices, key);
-  return choice == nullptr ? std::nullopt : std::optional(choice->algorithm);
+  return choice == nullptr ? std::nullopt : std::optional(*choice);
+}
+
+GemmChoiceList agreed_choices(std::span<const GemmChoiceList> lists) {
+  GemmChoiceList agreed;
+  for (const GemmChoiceList& list : lists) {
+    if (agreed.library.empty()) agreed.library = list.library;
+    if (list.library != agreed.library) continue;
+    for (const GemmChoice& choice : list.choices)
+      if (find(agreed.choices, choice.key) == nullptr) agreed.choices.push_back(choice);
+  }
+  return agreed;
 }
 
 std::string to_json(const GemmChoiceList& list) {
-  OrderedJson choices = OrderedJson::array();
+  std::string choices;
   for (const auto& [key, algorithm, us] : list.choices)
-    choices.push_back({{"key", key}, {"algorithm", algorithm}, {"us", us}});
-  return OrderedJson{{"library", list.library}, {"choices", choices}}.dump();
+    choices += fmt::format("{}    {}", choices.empty() ? "\n" : ",\n",
+                           OrderedJson{{"key", key}, {"algorithm", algorithm}, {"us", us}}.dump());
+  return fmt::format("{{\n  \"library\": {},\n  \"choices\": [{}]\n}}\n", Json(list.library).dump(), choices);
 }
 
 GemmChoiceList gemm_choices_from_json(const std::string& text, const std::string& file) {

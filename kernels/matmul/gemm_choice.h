@@ -1,14 +1,16 @@
 // Which of a library's algorithms computes which matrix product, as data: different algorithms round
 // differently, so a run that is to continue bit for bit takes the choices it was begun with.
 //
-// A run's way: rank 0 and others make their choices in a first step (num_candidates > 1: by measuring), the
-// lists are exchanged and stored with the checkpoint, and adopt() gives each rank what was agreed or stored.
-// changed_choices() tells what a person should hear about.
+// A run's way (trainer/step/gemm_agreement.h): every rank makes its choices (num_candidates > 1: by
+// measuring) or takes those of the checkpoint, agreed_choices() makes one list of all ranks' lists, and
+// adopt() gives it to each of them before the first step. changed_choices() tells what a person should hear
+// about.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,8 +48,8 @@ class GemmChoices {
     made = {};
     ++generation_;
   }
-  // The adopted algorithm for `key` of this library, if any.
-  std::optional<std::string> wanted(const std::string& library, const std::string& key) const;
+  // What was adopted for `key` of this library, if anything.
+  std::optional<GemmChoice> wanted(const std::string& library, const std::string& key) const;
   // Grows with each adopt(): what was planned before is out of date.
   int generation() const { return generation_; }
 
@@ -56,7 +58,12 @@ class GemmChoices {
   int generation_ = 0;
 };
 
-// One JSON object: {"library": "...", "choices": [{"key": "...", "algorithm": "...", "us": 12.5}, ...]}.
+// For each product the choice of the first list that has it, over the lists whose library is that of the
+// first list that has one; the others' algorithms would mean nothing.
+GemmChoiceList agreed_choices(std::span<const GemmChoiceList> lists);
+
+// One JSON object, a choice a line: {"library": "...", "choices": [{"key": "...", "algorithm": "...", "us":
+// 12.5}, ...]}.
 std::string to_json(const GemmChoiceList& list);
 // Throws UserError (exit 4, a damaged checkpoint) that names `file`.
 GemmChoiceList gemm_choices_from_json(const std::string& text, const std::string& file);

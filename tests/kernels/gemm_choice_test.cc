@@ -53,9 +53,19 @@ TEST(GemmChoice, AdoptedChoiceHoldsForItsLibraryOnly) {
   choices.adopt(list(1));
   EXPECT_GT(choices.generation(), before);
   EXPECT_TRUE(choices.made.choices.empty());
-  EXPECT_EQ(choices.wanted(list(1).library, "m1 n2 k3 TN"), to_hex(words(1)));
+  EXPECT_EQ(choices.wanted(list(1).library, "m1 n2 k3 TN"), list(1).choices[0]);
   EXPECT_FALSE(choices.wanted(list(1).library, "m7 n7 k7 NN"));
   EXPECT_FALSE(choices.wanted("cuBLASLt 140000 on some GPU", "m1 n2 k3 TN"));
+}
+
+TEST(GemmChoice, RanksAgreeOnTheFirstListThatHasAProduct) {
+  const std::string a = to_hex(words(1)), b = to_hex(words(2));
+  const GemmChoiceList lists[] = {{},  // chose nothing
+                                  {"lib", {{"x", a, 3}, {"y", a, 0}}},
+                                  {"other", {{"x", b, 1}, {"v", b, 1}}},  // another GPU
+                                  {"lib", {{"y", b, 2}, {"z", b, 2}}}};
+  EXPECT_EQ(agreed_choices(lists), (GemmChoiceList{"lib", {{"x", a, 3}, {"y", a, 0}, {"z", b, 2}}}));
+  EXPECT_EQ(agreed_choices({}), GemmChoiceList{});
 }
 
 TEST(GemmChoice, ChangesAreAnnounced) {

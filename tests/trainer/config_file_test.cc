@@ -181,7 +181,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "c.yaml:1:9: device: not valid UTF-8: save the file as UTF-8"},
         Refusal{"UnknownKeyOfASection", "train: {lernrate: 1}\n",
                 "c.yaml:1:9: train.lernrate: unknown key: this section has steps, global_batch_size, "
-                "micro_batch_size, recompute, threads"},
+                "micro_batch_size, recompute, threads, gemm_candidates"},
         Refusal{"KeyOfAnotherSection", "train: {lr: 1}\n",
                 "c.yaml:1:9: train.lr: unknown key: did you mean optimizer.lr?"},
         Refusal{"DataRanks", "parallel: {data: 2}\n",

@@ -57,6 +57,7 @@ struct TrainSection {
   std::int64_t micro_batch_size = 4;
   std::string recompute = "none";  // none | full
   std::int64_t threads = 0;        // per rank; 0: affinity mask / ranks that share it
+  int gemm_candidates = 8;         // algorithms measured for each matrix product on CUDA; 1: none is
   bool operator==(const TrainSection&) const = default;
 };
 

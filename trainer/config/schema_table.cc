@@ -217,6 +217,12 @@ std::vector<ConfigKey> make_keys() {
        .field = TERROIR_FIELD(train.threads),
        .meaning = "CPU threads of a rank; 0: its share of the cores it may use.",
        .range = {0, 1 << 12}},
+      {.path = "train.gemm_candidates",
+       .field = TERROIR_FIELD(train.gemm_candidates),
+       .meaning = "On CUDA, how many of cuBLASLt's algorithms are timed for each matrix product before the "
+                  "first step; ranks agree on the fastest, and checkpoints keep it. 1: its first suggestion, "
+                  "nothing is timed, so that two new runs give the same bits.",
+       .range = {1, 64}},
 
       {.path = "precision.compute",
        .field = TERROIR_FIELD(precision.compute),

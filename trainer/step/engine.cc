@@ -60,6 +60,20 @@ Schedule forward_only_schedule(int num_ranks, int num_micro_batches, int max_slo
   return schedule;
 }
 
+// Various tokens, so that no product is of equal rows; each window one document.
+SampleBatch made_up_batch(const Config& config) {
+  const std::int64_t count = config.train.micro_batch_size, length = config.data.sequence_length;
+  SampleBatch batch{.count = count, .sequence_length = length};
+  for (std::int64_t i = 0; i < count * length; ++i) {
+    batch.tokens.push_back(static_cast<std::int32_t>(i % config.model.vocab_size));
+    batch.targets.push_back(static_cast<std::int32_t>((i + 1) % config.model.vocab_size));
+    batch.positions.push_back(static_cast<std::int32_t>(i % length));
+  }
+  batch.documents.assign(batch.tokens.size(), 0);
+  batch.source.assign(static_cast<std::size_t>(count), 0);
+  return batch;
+}
+
 double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 }  // namespace
@@ -172,6 +186,19 @@ LossSums Engine::evaluate(int num_micro_batches, const std::function<const Sampl
   StepResult result;
   read_totals(result);
   return std::move(result.sums);
+}
+
+void Engine::rehearse() {
+  const SampleBatch batch = made_up_batch(config_);
+  const auto next_batch = [&]() -> const SampleBatch& { return batch; };
+  const int num_stages = mesh_.size(Axis::kPipeline);
+  const int count = std::min(num_micro_batches_, num_stages);  // no more slots than a step has
+  model_->begin(true, count, loss_block(), next_batch, {});
+  model_->on_reduce_grads = {};
+  run_schedule(make_schedule(config_.parallel.schedule, num_stages, count), *model_,
+               mesh_.group({Axis::kPipeline}, Queue::kPipelineForward),
+               mesh_.group({Axis::kPipeline}, Queue::kPipelineBackward), ctx_.stream);
+  evaluate(1, next_batch);
 }
 
 View Engine::totals(const Buffer& buffer) const { return buffer.view(DType::kF64, {3 * num_sources_ + 2}); }

@@ -56,6 +56,12 @@ class Engine {
   // nothing is updated. Collective over the mesh.
   LossSums evaluate(int num_micro_batches, const std::function<const SampleBatch&()>& next_batch);
 
+  // Computes what steps and evaluations compute, on made-up tokens and as few micro-batches as meet every
+  // kind of operation, and leaves no trace: weights and optimizer state are only read, everything else begins
+  // anew in each step. For choices and plans that are made when an operation is first met. Collective over
+  // the mesh.
+  void rehearse();
+
   // Micro-batches of one step on this data rank.
   int num_micro_batches() const { return num_micro_batches_; }
 

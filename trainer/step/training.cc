@@ -16,6 +16,7 @@
 #include "trainer/step/device_choice.h"
 #include "trainer/step/engine.h"
 #include "trainer/step/environment.h"
+#include "trainer/step/gemm_agreement.h"
 #include "trainer/step/memory_plan.h"
 #include "trainer/step/progress_line.h"
 #include "trainer/step/run_folder.h"
@@ -92,6 +93,7 @@ class Training {
   void check_resume(const fs::path& checkpoint) const;
   void check_weights(const fs::path& checkpoint, Logger* log) const;
   void resume(const fs::path& checkpoint);
+  void measure_products();
   ExitCode steps();
   double mfu(double tokens_per_s, AttentionPairs pairs) const;
   void record_step(const StepResult& result, double step_s, double data_wait_s);
@@ -120,6 +122,7 @@ class Training {
   std::optional<Validation> validation_;
   std::optional<MetricsWriter> metrics_;
   std::optional<ProgressLine> progress_;
+  GemmChoiceList gemms_;  // on CUDA: of the checkpoint, then what all ranks use and checkpoints keep
   double peak_flops_ = 0;
   std::int64_t done_ = 0;  // steps
   std::int64_t next_sample_ = 0;
@@ -171,7 +174,7 @@ void Training::start() {
     write_run_description(folder_, config_, describe_environment(mesh_, device_.description, threads_));
   validation_.emplace(corpus_, config_.eval.max_samples, config_.train.micro_batch_size,
                       mesh_.coordinate(Axis::kData), mesh_.size(Axis::kData));
-  peak_flops_ = measure_peak_flops(ctx_, compute_dtype(config_), mesh_.control());
+  measure_products();
   if (rank_ == 0) metrics_.emplace(folder_.root, config_.run.name);
   progress_.emplace(*log_, done_, config_.train.steps, rank_ == 0 && !options_.quiet);
   log_->debug("matrix multiplication peak of all ranks: {:.1f} GFLOP/s", peak_flops_ / 1e9);
@@ -186,6 +189,7 @@ StartPoint Training::find_start(Logger* log) {
 
 void Training::check_resume(const fs::path& checkpoint) const {
   const CheckpointMeta meta = read_checkpoint_meta(checkpoint);
+  stored_gemm_choices(checkpoint);  // damage is refused here
   const auto refuse = [&](const char* what) {
     throw UserError(
         ExitCode::kUsage, Place{checkpoint.string()},
@@ -241,7 +245,22 @@ void Training::resume(const fs::path& checkpoint) {
   load_checkpoint(checkpoint, engine_->slices(false, true));
   done_ = saved_step_ = meta.step;
   next_sample_ = meta.next_sample;
+  if (device_.device.kind != DeviceKind::kCpu) gemms_ = stored_gemm_choices(checkpoint);
   log_->info("going on from {}", checkpoint.string());
+}
+
+// The peak that MFU refers to, and the algorithms of all steps: before the first, since other algorithms
+// round otherwise.
+void Training::measure_products() {
+  mesh_.world().set_position(done_, "measurement of products");
+  auto& choices = ctx_.cache<GemmChoices>();
+  choices.num_candidates = config_.train.gemm_candidates;
+  peak_flops_ = measure_peak_flops(ctx_, compute_dtype(config_), mesh_.control());
+  if (device_.device.kind == DeviceKind::kCpu) return;
+  choices.adopt(gemms_);  // and forget the peak's products
+  engine_->rehearse();
+  gemms_ = agree_on_gemm_choices(choices, gemms_, mesh_.control(), *log_);
+  log_->info("matrix products: algorithms of {} kinds, {}", gemms_.choices.size(), gemms_.library);
 }
 
 ExitCode Training::steps() {
@@ -362,8 +381,10 @@ void Training::save() {
   }
   meta.extra["languages"] = languages;
   meta.extra["licenses"] = licenses;
+  std::map<std::string, std::string> texts;
+  if (!gemms_.choices.empty()) texts[kGemmChoicesName] = to_json(gemms_);
   save_checkpoint(folder_.checkpoints(), meta, engine_->slices(true, true), config_.tokenizer,
-                  mesh_.control());
+                  mesh_.control(), {}, texts);
   if (rank_ == 0)
     if (const auto error = keep_last(folder_.checkpoints(), config_.checkpoint.keep_last))
       log_->warn("old checkpoints stay, remove them by hand: {}", *error);
