@@ -103,7 +103,7 @@ class TrainingRun : public testing::Test {
     std::map<std::string, std::vector<float>> values;
     for (const auto& [name, tensor] : read_checkpoint_manifest(checkpoint).tensors)
       for (const auto& [state, slices] : tensor.states) {
-        std::vector<float>& data = values[name + "/" + state];
+        std::vector<float>& data = values[fmt::format("{}/{}", name, state)];
         data.resize(static_cast<std::size_t>(whole_box(tensor.shape).numel()));
         const StateSlice wanted = whole_slice(name, state, tensor.shape, data.data());
         load_checkpoint(checkpoint, {&wanted, 1});
