@@ -4,6 +4,7 @@
 #include <bit>
 #include <random>
 
+#include "kernels/matmul/gemm_choice.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/tensor/elementwise.h"
 
@@ -105,6 +106,7 @@ Bench::Bench(Device device, const BenchOptions& options)
       blocker_to_(options.rotated_bytes, device),
       ceilings_{copy_case(options.ceiling_copy_bytes), product_case(options.ceiling_matrix_size)} {
   ctx_.stream = stream_.stream();
+  ctx_.cache<GemmChoices>().num_candidates = 8;  // as training does by default
 }
 
 std::int64_t Bench::planned_bytes(const Case& c) {
