@@ -144,6 +144,8 @@ StepResult Engine::train_step(std::int64_t step, const std::function<const Sampl
                       .scalars = scalars});
   optimizer_->step(scalars);
   read_totals(result);
+  // Nobody goes on from here: no rank may find that another has left in the middle of a gather.
+  if (result.nonfinite) model_->parameters().table.wait_for_all();
   return result;
 }
 
