@@ -1,11 +1,15 @@
 // Updated parameters are gathered while the next forward already runs: every layer waits for its own, and
 // nobody reads what is not there yet.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
+#include <stdexcept>
 
 #include "tests/trainer/layout_case.h"
+#include "trainer/step/engine.h"
 
 namespace terroir::test {
 namespace {
@@ -27,19 +31,28 @@ class LateGather : public PendingOperation {
   Events& events_;
 };
 
+// What a rank's gathers of parameters do.
+struct Behaviour {
+  bool late = true;
+  std::function<void(std::string_view what)> before = [](std::string_view) {};
+  Events events;  // everything this rank communicates
+};
+
 class LateGroup : public Communicator {
  public:
-  LateGroup(std::unique_ptr<Communicator> group, Events& events)
-      : group_(std::move(group)), events_(events) {}
+  LateGroup(std::unique_ptr<Communicator> group, Behaviour& behaviour)
+      : group_(std::move(group)), behaviour_(behaviour) {}
   int rank() const override { return group_->rank(); }
   int size() const override { return group_->size(); }
   const std::string& name() const override { return group_->name(); }
 
   Work all_gather(ConstView in, View out, const Stream& stream, std::string_view what) override {
-    if (what != "parameters") return noted(what).all_gather(in, out, stream, what);
-    events_.push_back("updated");
+    if (!what.starts_with("parameters")) return noted(what).all_gather(in, out, stream, what);
+    behaviour_.events.push_back("updated");
+    behaviour_.before(what);
+    if (!behaviour_.late) return group_->all_gather(in, out, stream, what);
     const auto begin = [this, in, out, stream, what] { return group_->all_gather(in, out, stream, what); };
-    return Work(std::make_shared<LateGather>(begin, events_));
+    return Work(std::make_shared<LateGather>(begin, behaviour_.events));
   }
   Work all_reduce(View inout, ReduceOp op, const Stream& stream, std::string_view what) override {
     return noted(what).all_reduce(inout, op, stream, what);
@@ -64,11 +77,11 @@ class LateGroup : public Communicator {
 
  private:
   Communicator& noted(std::string_view what) {
-    events_.emplace_back(what);
+    behaviour_.events.emplace_back(what);
     return *group_;
   }
   std::unique_ptr<Communicator> group_;
-  Events& events_;
+  Behaviour& behaviour_;
 };
 
 class LateWorld : public World {
@@ -80,13 +93,13 @@ class LateWorld : public World {
   int local_size() const override { return world_.local_size(); }
   const std::string& transport() const override { return world_.transport(); }
   std::unique_ptr<Communicator> group(const std::vector<int>& ranks, Queue queue, std::string name) override {
-    return std::make_unique<LateGroup>(world_.group(ranks, queue, std::move(name)), events);
+    return std::make_unique<LateGroup>(world_.group(ranks, queue, std::move(name)), behaviour);
   }
   void set_position(std::int64_t step, const char* phase) override { world_.set_position(step, phase); }
   void check() override { world_.check(); }
   void abort(int exit_code) noexcept override { world_.abort(exit_code); }
 
-  Events events;  // of this rank
+  Behaviour behaviour;
 
  private:
   World& world_;
@@ -104,7 +117,7 @@ Late train_late(const LayoutCase& layout, int ranks, bool late) {
     LateWorld wrapped(world);
     World& used = late ? static_cast<World&>(wrapped) : world;
     result.bits[static_cast<std::size_t>(world.rank())] = compare_with_one_rank(config, used, reference).bits;
-    if (world.rank() == 0) result.events = wrapped.events;
+    if (world.rank() == 0) result.events = wrapped.behaviour.events;
   });
   return result;
 }
@@ -134,6 +147,49 @@ TEST(GatherOverlap, ForwardBeginsBeforeTheLastParametersAreGathered) {
   const auto backward = std::find(forward, events.end(), "gradient of final norm");
   EXPECT_LT(second_layer, backward);
   EXPECT_EQ(count(updated, backward, "gathered"), gathers);  // forward has waited for all
+}
+
+// Rank 1 is lost in the middle of its gathers, when rank 0 has ended that step and is in the next one: the
+// layer that needs the bucket says what it is about.
+TEST(GatherOverlap, ALostPeerIsReportedWithTheStepAndTheTensorsOfTheGather) {
+  const Config config = make_config({});
+  std::atomic<bool> in_next_step = false;
+  std::string error = "no error";
+  const auto train = [&](World& world) {
+    LateWorld wrapped(world);
+    wrapped.behaviour.late = false;
+    Mesh mesh(wrapped, MeshShape{.data = 2});
+    OpContext ctx;
+    Engine engine(config, mesh, ctx, {}, 1);
+    engine.initialize();
+    engine.synchronize();
+    if (world.rank() == 1)
+      wrapped.behaviour.before = [&](std::string_view what) {
+        if (!what.starts_with("parameters of model.layers.4.mlp.down_proj.weight")) return;
+        in_next_step.wait(false);
+        throw std::runtime_error("out of cheese");
+      };
+    const SampleBatch batch = make_samples(0, config.train.micro_batch_size, config);
+    for (int step = 7; step < 9; ++step)
+      engine.train_step(step, [&]() -> const SampleBatch& {
+        if (world.rank() == 0 && step == 8) {
+          in_next_step = true;
+          in_next_step.notify_all();
+        }
+        return batch;
+      });
+  };
+  const auto body = [&](World& world) {
+    try {
+      train(world);
+    } catch (const TransportError& caught) {
+      if (world.rank() == 0) error = caught.what();
+      throw;
+    }
+  };
+  EXPECT_ANY_THROW(run_threads(2, {.timeout_s = 60}, body));
+  EXPECT_THAT(error, testing::HasSubstr("rank 0, step 7 (update): all_gather of 'parameters of model."));
+  EXPECT_THAT(error, testing::HasSubstr("rank 1 has failed"));
 }
 
 }  // namespace

@@ -25,9 +25,10 @@ Tokenizer tokenizer_of(const std::filesystem::path& checkpoint) {
 
 std::vector<StateSlice> whole_weights(StageParameters& parameters) {
   std::vector<StateSlice> slices;
-  for (const ParamBlock& block : parameters.table.blocks()) {
-    auto* params = static_cast<float*>(
-        parameters.table.classes()[static_cast<std::size_t>(block.param_class)].params.raw());
+  ParameterTable& table = parameters.table;
+  for (const ParamBlock& block : table.blocks()) {
+    const ParamClass& c = table.classes()[static_cast<std::size_t>(block.param_class)];
+    auto* params = table.flat_params(c, {0, c.numel()}).data<float>();
     for (const ParamPiece& piece : block.pieces)
       slices.push_back(whole_slice(piece.name, "weight", piece.global_shape, params + piece.offset));
   }
@@ -121,19 +122,19 @@ View LanguageModel::forward(std::span<const std::int32_t> tokens) {
     documents.data<std::int32_t>()[i] = 0;
   }
   embedding_forward(ctx_, {.ids = ConstView(tokens.data(), DType::kI32, {count}),
-                           .table = parameters_.weights.embedding,
+                           .table = parameters_.embedding_weight(),
                            .vocab_begin = 0,
                            .out = residual});
   const TensorRegion region(mesh_->group({Axis::kTensor}, Queue::kTensor), false, count);
   const LayerEnvironment env{ctx_, parameters_.shape, region, scratch, rope_table_, positions, documents};
-  for (std::size_t layer = 0; layer < parameters_.weights.layers.size(); ++layer) {
-    decoder_forward(env, parameters_.weights.layers[layer], residual, View(), delta, saved, &caches_[layer]);
+  for (std::size_t layer = 0; layer < parameters_.num_layers(); ++layer) {
+    decoder_forward(env, parameters_.layer_weights(layer), residual, View(), delta, saved, &caches_[layer]);
     add(ctx_, saved.residual2, delta, residual);
   }
   length_ += count;
   rms_norm_forward(ctx_, {.x = residual,
                           .delta = {},
-                          .weight = parameters_.weights.final_norm,
+                          .weight = parameters_.final_norm_weight(),
                           .eps = parameters_.shape.eps,
                           .residual_out = {},
                           .y = normed,
@@ -147,7 +148,7 @@ std::span<const float> LanguageModel::append(std::span<const std::int32_t> token
   for (std::size_t begin = 0; begin < tokens.size(); begin += kPieceTokens)
     normed = forward(tokens.subspan(begin, std::min<std::size_t>(kPieceTokens, tokens.size() - begin)));
   logits_.resize(static_cast<std::size_t>(config_.vocab_size));
-  matmul(ctx_, normed.slice(0, normed.size(0) - 1, normed.size(0)), parameters_.weights.head,
+  matmul(ctx_, normed.slice(0, normed.size(0) - 1, normed.size(0)), parameters_.head_weight(),
          View(logits_.data(), DType::kF32, {1, config_.vocab_size}), {.transpose_b = true});
   return logits_;
 }
@@ -166,7 +167,7 @@ std::vector<float> LanguageModel::negative_log_likelihoods(std::span<const std::
     const auto rows = static_cast<std::int64_t>(piece);
     const View normed = forward(tokens.subspan(begin, piece));
     linear_cross_entropy(ctx_, {.x = normed,
-                                .w = parameters_.weights.head,
+                                .w = parameters_.head_weight(),
                                 .targets = ConstView(tokens.data() + begin + 1, DType::kI32, {rows}),
                                 .loss = View(losses.data() + begin, DType::kF32, {rows}),
                                 .workspace = workspace.view(DType::kU8, {workspace.bytes()}),

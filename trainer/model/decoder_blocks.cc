@@ -122,7 +122,7 @@ LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, c
   return blocks;
 }
 
-LayerTensors layer_weights(const ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape) {
+LayerTensors layer_weights(ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape) {
   return layer_tensors(blocks, shape,
                        [&](int block, std::int64_t columns) { return table.param(block, columns); });
 }

@@ -62,10 +62,20 @@ struct LayerBlocks {
   std::vector<int> qkv, qkv_bias;
   int q_norm = -1, k_norm = -1;
 };
+// visit(block) in the order in which backward completes their gradients.
+template <class Visit>
+void for_each_block(const LayerBlocks& blocks, Visit visit) {
+  for (const int block : {blocks.down, blocks.gate_up, blocks.post_norm, blocks.o}) visit(block);
+  for (const int block : {blocks.q_norm, blocks.k_norm})
+    if (block >= 0) visit(block);
+  for (const int block : blocks.qkv_bias) visit(block);
+  for (const int block : blocks.qkv) visit(block);
+  visit(blocks.input_norm);
+}
 // Adds the blocks of layer `index` (global number) in reverse order of use.
 LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, const LayerShape& shape,
                              int index, int tensor_size, int tensor_rank);
-LayerTensors layer_weights(const ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape);
+LayerTensors layer_weights(ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape);
 LayerTensors layer_gradients(const ParameterTable& table, const LayerBlocks& blocks, const LayerShape& shape);
 
 // What forward keeps for backward.

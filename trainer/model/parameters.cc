@@ -35,6 +35,19 @@ Communicator& group_for(Mesh& mesh, ReduceScope scope) {
   TERROIR_CHECK(false, "unknown reduce scope");
 }
 
+// What messages call the bucket: its first and last tensor.
+void add_to_bucket(ParamBucket& bucket, const ParamBlock& block) {
+  const std::string& last = block.pieces.back().name;
+  static constexpr std::string_view kGradients = "gradients of ";
+  std::string first = block.pieces.front().name;
+  if (bucket.num_blocks > 0)
+    first = bucket.gradients.substr(kGradients.size(), bucket.gradients.find(" to ") - kGradients.size());
+  const std::string names = first == last ? first : first + " to " + last;
+  bucket.gradients = std::string(kGradients) + names;
+  bucket.parameters = "parameters of " + names;
+  ++bucket.num_blocks;
+}
+
 }  // namespace
 
 Range ParamClass::shard(const ParamBucket& bucket) const {
@@ -78,7 +91,7 @@ void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, const Paramet
       }
       block.offset = used;
       block.bucket = static_cast<int>(c.buckets.size()) - 1;
-      ++c.buckets.back().num_blocks;
+      add_to_bucket(c.buckets.back(), block);
       std::int64_t offset = used;
       for (ParamPiece& piece : block.pieces) {
         piece.offset = offset;
@@ -88,10 +101,11 @@ void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, const Paramet
     }
     const std::int64_t last_begin = c.buckets.back().begin;
     c.buckets.back().end = last_begin + round_up(used - last_begin, multiple);
+    Memory& memory = memory_.emplace_back();
     if (storage.memory != ParameterMemory::kNone)
-      c.params = Buffer(c.numel() * dtype_bytes(storage.dtype), storage.device);
+      memory.params = Buffer(c.numel() * dtype_bytes(storage.dtype), storage.device);
     if (storage.memory == ParameterMemory::kParametersAndGradients)
-      c.grads = Buffer(c.numel() * 4, storage.device);
+      memory.grads = Buffer(c.numel() * 4, storage.device);
   }
   order_gathers();
 }
@@ -116,8 +130,8 @@ void ParameterTable::gather(const Stream& stream) {
   for (const BucketIndex& index : gather_order_) {
     const ParamClass& c = classes_[index.param_class];
     ParamBucket& bucket = at(index);
-    bucket.gathered = c.group->all_gather(flat_params(c, c.shard(bucket)),
-                                          flat_params(c, {bucket.begin, bucket.end}), stream, "parameters");
+    bucket.gathered = c.group->all_gather(
+        raw_params(c, c.shard(bucket)), raw_params(c, {bucket.begin, bucket.end}), stream, bucket.parameters);
   }
 }
 
@@ -138,17 +152,24 @@ View ParameterTable::view_of(const Buffer& buffer, DType dtype, int block, std::
   if (columns == 0) return buffer.view(dtype, {b.numel}, offset);
   return buffer.view(dtype, {b.numel / columns, columns}, offset);
 }
-View ParameterTable::param(int block, std::int64_t columns) const {
-  return view_of(classes_[blocks_[block].param_class].params, storage_.dtype, block, columns);
+View ParameterTable::param(int block, std::int64_t columns) {
+  wait_for(block);
+  return view_of(memory_[blocks_[block].param_class].params, storage_.dtype, block, columns);
 }
 View ParameterTable::grad(int block, std::int64_t columns) const {
-  return view_of(classes_[blocks_[block].param_class].grads, DType::kF32, block, columns);
+  return view_of(memory_[blocks_[block].param_class].grads, DType::kF32, block, columns);
 }
-View ParameterTable::flat_params(const ParamClass& c, Range range) const {
-  return c.params.view(storage_.dtype, {range.size()}, range.begin * dtype_bytes(storage_.dtype));
+View ParameterTable::flat_params(const ParamClass& c, Range range) {
+  for (ParamBucket& bucket : classes_[index_of(c)].buckets)
+    if (bucket.begin < range.end && range.begin < bucket.end) bucket.gathered.wait();
+  return raw_params(c, range);
+}
+View ParameterTable::raw_params(const ParamClass& c, Range range) const {
+  return memory_[index_of(c)].params.view(storage_.dtype, {range.size()},
+                                          range.begin * dtype_bytes(storage_.dtype));
 }
 View ParameterTable::flat_grads(const ParamClass& c, Range range) const {
-  return c.grads.view(DType::kF32, {range.size()}, range.begin * 4);
+  return memory_[index_of(c)].grads.view(DType::kF32, {range.size()}, range.begin * 4);
 }
 
 void initialize_weights(std::span<const StateSlice> weights, std::uint64_t seed, double std,

@@ -44,7 +44,8 @@ struct ParamBlock {
 struct ParamBucket {
   std::int64_t begin = 0, end = 0;  // elements; the size is a multiple of 64 x the group's size
   int num_blocks = 0;
-  Work gathered;  // its parameters, after an update
+  std::string gradients, parameters;  // what messages call it: "gradients of NAME to NAME"
+  Work gathered;                      // its parameters, after an update
 };
 
 struct ParamClass {
@@ -53,9 +54,6 @@ struct ParamClass {
   bool counted = true;  // false: another rank owns the same values; norms and checkpoints skip this copy
   Communicator* group = nullptr;
   std::vector<ParamBucket> buckets;
-  // `numel()` elements each. params: what layers compute with, in the compute dtype (f32: also the master
-  // copy, which otherwise the optimizer holds, of its shards only). grads: f32.
-  Buffer params, grads;
   std::int64_t numel() const { return buckets.empty() ? 0 : buckets.back().end; }
   // This rank's shard of a bucket: what its optimizer updates.
   Range shard(const ParamBucket& bucket) const;
@@ -84,24 +82,34 @@ class ParameterTable {
   const ParameterStorage& storage() const { return storage_; }
 
   // Enqueues what gives every rank the parameters that their shards' owners have updated, bucket by bucket in
-  // the order in which forward uses them, so that forward may begin before the last ones are there. From here
-  // on a block's parameters may be touched only after wait_for(). Collective over the groups of all classes.
+  // the order in which forward uses them, so that forward may begin before the last ones are there.
+  // Collective over the groups of all classes.
   void gather(const Stream& stream);
+  // What is enqueued on that stream from now on finds the block's parameters complete; all parameters. Who
+  // keeps views over an update calls these; the functions below that hand out parameters wait themselves.
+  // Throws what befell the gather (TransportError).
   void wait_for(int block);
   void wait_for_all();
 
-  // Elements [range) of a class's buffers, as one row.
-  View flat_params(const ParamClass& c, Range range) const;
+  // Elements [range) of a class's buffers, as one row. Parameters: what layers compute with, in the storage's
+  // dtype (f32: also the master copy, which otherwise the optimizer holds, of its shards only). Gradients:
+  // f32.
+  View flat_params(const ParamClass& c, Range range);
   View flat_grads(const ParamClass& c, Range range) const;
 
   // The block's memory as [rows, columns], or [rows] when columns is 0.
-  View param(int block, std::int64_t columns) const;
+  View param(int block, std::int64_t columns);
   View grad(int block, std::int64_t columns) const;
 
  private:
   struct BucketIndex {
     std::size_t param_class, bucket;
   };
+  struct Memory {
+    Buffer params, grads;
+  };
+  std::size_t index_of(const ParamClass& c) const { return static_cast<std::size_t>(&c - classes_.data()); }
+  View raw_params(const ParamClass& c, Range range) const;
   void order_gathers();
   ParamBucket& at(const BucketIndex& index) { return classes_[index.param_class].buckets[index.bucket]; }
   View view_of(const Buffer& buffer, DType dtype, int block, std::int64_t columns) const;
@@ -109,6 +117,7 @@ class ParameterTable {
   std::vector<BucketIndex> gather_order_;
   std::vector<ParamBlock> blocks_;
   std::vector<ParamClass> classes_;
+  std::vector<Memory> memory_;  // of each class
 };
 
 // Fills slices of weights (host memory): N(0, std) for matrices, 1 for norm weights, 0 for biases. A pure

@@ -26,17 +26,6 @@ std::int64_t parameter_elements(const ParameterTable& table, bool shards_only) {
   return n;
 }
 
-// visit(block) in the order in which backward completes their gradients.
-template <class Visit>
-void for_each_block(const LayerBlocks& blocks, Visit visit) {
-  for (const int block : {blocks.down, blocks.gate_up, blocks.post_norm, blocks.o}) visit(block);
-  for (const int block : {blocks.q_norm, blocks.k_norm})
-    if (block >= 0) visit(block);
-  for (const int block : blocks.qkv_bias) visit(block);
-  for (const int block : blocks.qkv) visit(block);
-  visit(blocks.input_norm);
-}
-
 }  // namespace
 
 void fill_rope_table(const ModelConfig& config, View table) {
@@ -136,10 +125,9 @@ void StageModel::load_batch(Slot& slot) {
 }
 
 void StageModel::embed(Slot& slot) {
-  parameters_.table.wait_for(parameters_.embedding_block);
   const View out = region_.partial(slot.input, memory_->scratch.partial);
   embedding_forward(ctx_, {.ids = slot.tokens,
-                           .table = parameters_.weights.embedding,
+                           .table = parameters_.embedding_weight(),
                            .vocab_begin = parameters_.vocab.begin,
                            .out = out});
   region_.reduce(out, slot.input, ctx_.stream, "embeddings");
@@ -149,15 +137,14 @@ void StageModel::embed(Slot& slot) {
 void StageModel::run_layers(Slot& slot) {
   const LayerEnvironment env = environment(slot);
   View residual = slot.input, delta;
-  for (std::size_t i = 0; i < parameters_.weights.layers.size(); ++i) {
-    for_each_block(parameters_.layer_blocks[i], [&](int block) { parameters_.table.wait_for(block); });
+  for (std::size_t i = 0; i < parameters_.num_layers(); ++i) {
     SavedLayer& saved = options_.recompute ? memory_->recomputed : slot.layers[i];
     if (options_.recompute && i > 0) {  // the layer's input must be one tensor to start from again
       add(ctx_, residual, delta, slot.layer_inputs[i]);
       residual = slot.layer_inputs[i];
       delta = View();
     }
-    decoder_forward(env, parameters_.weights.layers[i], residual, delta, memory_->delta, saved);
+    decoder_forward(env, parameters_.layer_weights(i), residual, delta, memory_->delta, saved);
     residual = saved.residual2;
     delta = memory_->delta;
   }
@@ -169,10 +156,9 @@ void StageModel::run_layers(Slot& slot) {
     return;
   }
   if (!delta) slot.final_residual = residual;
-  parameters_.table.wait_for(parameters_.final_norm_block);
   rms_norm_forward(ctx_, {.x = residual,
                           .delta = delta,
-                          .weight = parameters_.weights.final_norm,
+                          .weight = parameters_.final_norm_weight(),
                           .eps = parameters_.shape.eps,
                           .residual_out = delta ? slot.final_residual : View(),
                           .y = slot.final_normed,
@@ -180,7 +166,6 @@ void StageModel::run_layers(Slot& slot) {
 }
 
 void StageModel::head_forward(Slot& slot) {
-  parameters_.table.wait_for(parameters_.head_block);
   const View x = region_.gather(slot.final_normed, memory_->scratch.gathered, ctx_.stream, "final norm");
   const View dx = region_.partial(slot.head_gradient, memory_->scratch.partial);
   // Merges the softmax statistics of a chunk over the ranks that share the vocabulary.
@@ -195,7 +180,7 @@ void StageModel::head_forward(Slot& slot) {
     merge_vocab_statistics(self.ctx_, all, statistics);
   };
   LinearCrossEntropyArgs args{.x = x,
-                              .w = parameters_.weights.head,
+                              .w = parameters_.head_weight(),
                               .targets = slot.targets,
                               .loss = slot.losses,
                               .workspace = memory_->head_workspace,
@@ -238,7 +223,7 @@ void StageModel::head_backward(Slot& slot, View gradient) {
   rms_norm_backward(ctx_, {.dy = slot.head_gradient,
                            .dresidual = {},
                            .residual = slot.final_residual,
-                           .weight = parameters_.weights.final_norm,
+                           .weight = parameters_.final_norm_weight(),
                            .rstd = slot.final_rstd,
                            .dx = gradient,
                            .dweight = parameters_.gradients.final_norm,
@@ -264,8 +249,8 @@ void StageModel::backward(const Action& action) {
   const LayerEnvironment env = environment(slot);
   const View gradient = slot.gradient;
   if (parameters_.layout.has_head) head_backward(slot, gradient);
-  for (std::size_t i = parameters_.weights.layers.size(); i-- > 0;) {
-    const LayerTensors& weights = parameters_.weights.layers[i];
+  for (std::size_t i = parameters_.num_layers(); i-- > 0;) {
+    const LayerTensors& weights = parameters_.layer_weights(i);
     if (options_.recompute)
       decoder_forward(env, weights, slot.layer_inputs[i], View(), memory_->delta, memory_->recomputed);
     decoder_backward(env, weights, parameters_.gradients.layers[i],

@@ -11,8 +11,8 @@ int add_vocabulary_block(StageParameters& stage, const ModelConfig& config, cons
                            {{stage.vocab.begin, 0}, {stage.vocab.size(), config.hidden_size}}}});
 }
 
-StageTensors make_views(const StageParameters& stage, const ModelConfig& config, bool gradients) {
-  const ParameterTable& table = stage.table;
+StageTensors make_views(StageParameters& stage, const ModelConfig& config, bool gradients) {
+  ParameterTable& table = stage.table;
   const auto view = [&](int block, std::int64_t columns) {
     return block < 0 ? View() : gradients ? table.grad(block, columns) : table.param(block, columns);
   };
@@ -22,7 +22,7 @@ StageTensors make_views(const StageParameters& stage, const ModelConfig& config,
   tensors.head = view(stage.head_block, config.hidden_size);
   for (const LayerBlocks& blocks : stage.layer_blocks)
     tensors.layers.push_back(gradients ? layer_gradients(table, blocks, stage.shape)
-                                       : layer_weights(table, blocks, stage.shape));
+                                       : terroir::layer_weights(table, blocks, stage.shape));
   return tensors;
 }
 
@@ -40,6 +40,11 @@ StageLayout stage_layout(const ModelConfig& config, int num_stages, int stage,
   for (int s = 0; s < stage; ++s) layout.first_layer += layers_per_stage[s];
   layout.last_layer = layout.first_layer + layers_per_stage[stage];
   return layout;
+}
+
+const LayerTensors& StageParameters::layer_weights(std::size_t layer) {
+  for_each_block(layer_blocks[layer], [&](int block) { table.wait_for(block); });
+  return weights_.layers[layer];
 }
 
 StageParameters make_stage_parameters(const ModelConfig& config, const StageLayout& layout, Mesh& mesh,
@@ -72,7 +77,7 @@ StageParameters make_stage_parameters(const ModelConfig& config, const StageLayo
     if (tied && one_stage) stage.head_block = stage.embedding_block;
   }
   stage.table.finish(mesh, bucket_bytes, storage);
-  if (storage.memory != ParameterMemory::kNone) stage.weights = make_views(stage, config, false);
+  if (storage.memory != ParameterMemory::kNone) stage.set_weights(make_views(stage, config, false));
   if (storage.memory == ParameterMemory::kParametersAndGradients)
     stage.gradients = make_views(stage, config, true);
   return stage;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "trainer/model/decoder_layer.h"
@@ -33,7 +34,23 @@ struct StageParameters {
   // Blocks, for who wants to know which gradients are complete.
   int embedding_block = -1, final_norm_block = -1, head_block = -1;
   std::vector<LayerBlocks> layer_blocks;
-  StageTensors weights, gradients;
+  StageTensors gradients;
+
+  // Weights. Each call waits for what it hands out, which may still be on its way from the ranks that updated
+  // it (ParameterTable::gather). Layers are counted from the stage's first.
+  std::size_t num_layers() const { return layer_blocks.size(); }
+  View embedding_weight() { return arrived(embedding_block, weights_.embedding); }  // [V, H]
+  const LayerTensors& layer_weights(std::size_t layer);
+  View final_norm_weight() { return arrived(final_norm_block, weights_.final_norm); }  // [H]
+  View head_weight() { return arrived(head_block, weights_.head); }                    // [V, H]
+  void set_weights(StageTensors weights) { weights_ = std::move(weights); }
+
+ private:
+  View arrived(int block, View weight) {
+    table.wait_for(block);
+    return weight;
+  }
+  StageTensors weights_;
 };
 
 // Collective over the mesh. What has no memory has no views.

@@ -27,7 +27,7 @@ void GradientReducer::enqueue(int param_class, int bucket) {
   Bucket& state = buckets_[static_cast<std::size_t>(param_class)][static_cast<std::size_t>(bucket)];
   state.enqueued = true;
   state.work = c.group->reduce_scatter(table_.flat_grads(c, {range.begin, range.end}),
-                                       table_.flat_grads(c, shard), stream_, "gradients");
+                                       table_.flat_grads(c, shard), stream_, range.gradients);
 }
 
 void GradientReducer::finish() {

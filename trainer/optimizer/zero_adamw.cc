@@ -70,13 +70,13 @@ void ZeroAdamW::add_squared_norm(View squared) {
 
 void ZeroAdamW::step(const StepScalars* scalars) {
   for (AdamWArgs& update : updates_) update.scalars = scalars;
-  table_.wait_for_all();
+  table_.wait_for_all();  // they may lie in buckets that are still on their way
   adamw(ctx_, updates_);
   table_.gather(ctx_.stream);
 }
 
 std::vector<ZeroAdamW::Array> ZeroAdamW::arrays(bool with_moments) {
-  table_.wait_for_all();
+  table_.wait_for_all();  // f32 weights are the parameters themselves
   std::vector<std::pair<Array, View>> arrays;
   for_each_bucket(
       [&](std::size_t i, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {

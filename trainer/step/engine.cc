@@ -151,6 +151,8 @@ StepResult Engine::train_step(std::int64_t step, const std::function<const Sampl
   update_parameters();
   times_.end();
   read_totals(result);
+  // Nobody goes on from here: no rank may find that another has left in the middle of a gather.
+  if (result.nonfinite) model_->parameters().table.wait_for_all();
   result.part_s = times_.seconds();
   return result;
 }
