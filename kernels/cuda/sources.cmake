@@ -41,5 +41,6 @@ set(TERROIR_NO_CUDNN_SOURCES
 # Host code that calls NCCL.
 set(TERROIR_NCCL_SOURCES
   parallel/nccl/nccl_channel.cc
+  parallel/nccl/nccl_communicator.cc
   parallel/nccl/nccl_world.cc
   parallel/nccl/watch.cc)

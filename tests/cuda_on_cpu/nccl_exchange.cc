@@ -82,10 +82,10 @@ bool Exchange::ready() const {
 
 void Exchange::check_alike() const {
   const Call& first = sides_[0].side.call;
-  const bool message = first.kind == Kind::kSend;
   for (const Member& member : sides_) {
     const Call& call = member.side.call;
-    const bool alike = message || (call.kind == first.kind && call.op == first.op && call.peer == first.peer);
+    const bool alike =
+        message_ || (call.kind == first.kind && call.op == first.op && call.peer == first.peer);
     if (!alike || call.count != first.count || call.type != first.type)
       throw std::runtime_error("NCCL: the members of a group have called different collectives");
   }

@@ -35,7 +35,11 @@ struct Side {
 // One collective of a group, or one message (side 0 sends). The caller holds runtime_mutex.
 class Exchange {
  public:
-  explicit Exchange(int num_sides) : sides_(static_cast<std::size_t>(num_sides)) {}
+  // The first: of this pair, or of the communicator's collectives.
+  Exchange(int num_sides, bool message, bool first)
+      : sides_(static_cast<std::size_t>(num_sides)), message_(message), first_(first) {}
+  bool is_message() const { return message_; }
+  bool is_first() const { return first_; }
   void join(int index, Side side);
   bool complete() const { return num_joined_ == sides_.size(); }  // all members have called
   // Whether every member's stream is here: runs them as far as they must for it. Never when one gave up.
@@ -53,6 +57,7 @@ class Exchange {
   std::vector<char> reduced(std::size_t count) const;
 
   std::vector<Member> sides_;
+  bool message_, first_;
   std::size_t num_joined_ = 0;
   bool done_ = false;
 };

@@ -3,11 +3,12 @@
 #include <nccl.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -46,7 +47,8 @@ struct Clique {
   // The exchange with this key, which one more side joins.
   std::shared_ptr<Exchange> join(const Key& key, int num_sides, int index, Side side) {
     std::shared_ptr<Exchange>& found = open[key];
-    if (!found) found = std::make_shared<Exchange>(num_sides);
+    const auto& [from, to, number] = key;
+    if (!found) found = std::make_shared<Exchange>(num_sides, from >= 0, number == 0);
     std::shared_ptr<Exchange> exchange = found;
     exchange->join(index, std::move(side));
     if (exchange->complete()) open.erase(key);
@@ -70,18 +72,21 @@ struct ncclComm {
   std::shared_ptr<Clique> clique;
   int rank = 0, device = 0;
   std::shared_ptr<bool> aborted = std::make_shared<bool>(false);
-  std::vector<Call> gathered, launching;  // of the open group; of the last one, until it is in the stream
+  std::vector<Call> gathered, launching;             // of the open group; of the last one
+  std::vector<std::shared_ptr<Exchange>> exchanges;  // of the last one, until it is in the stream
+  std::shared_ptr<Mark> arrived;
   cudaStream_t stream = nullptr;
   int looks = kLooksBeforeDone;
   std::size_t num_collectives = 0;
   std::map<int, std::size_t> num_sent, num_received;  // by peer
+  bool in_progress() const { return !launching.empty() || !exchanges.empty(); }
 };
 
 namespace cuda_on_cpu::nccl {
 namespace {
 
-std::shared_ptr<Exchange> join(ncclComm& comm, const Call& call, const std::shared_ptr<Mark>& arrived) {
-  const Side side = {call, arrived, comm.aborted};
+std::shared_ptr<Exchange> join(ncclComm& comm, const Call& call) {
+  const Side side = {call, comm.arrived, comm.aborted};
   const int me = comm.rank, peer = call.peer;
   if (call.kind == Kind::kSend) return comm.clique->join({me, peer, comm.num_sent[peer]++}, 2, 0, side);
   if (call.kind == Kind::kReceive)
@@ -89,22 +94,40 @@ std::shared_ptr<Exchange> join(ncclComm& comm, const Call& call, const std::shar
   return comm.clique->join({-1, -1, comm.num_collectives++}, comm.clique->size, me, side);
 }
 
+// The other members see the calls of a group.
+void announce(ncclComm& comm) {
+  comm.arrived = std::make_shared<Mark>(Mark{.stream = comm.stream});
+  for (const Call& call : std::exchange(comm.launching, {})) comm.exchanges.push_back(join(comm, call));
+}
+
+bool connects_at_start() {
+  const char* at_runtime = std::getenv("NCCL_RUNTIME_CONNECT");
+  return at_runtime != nullptr && std::string_view(at_runtime) == "0";
+}
+// As NCCL does: who has not yet exchanged anything with a peer connects to it, and for that waits for its
+// call.
+bool connected(const ncclComm& comm) {
+  return std::all_of(comm.exchanges.begin(), comm.exchanges.end(), [](const auto& exchange) {
+    return exchange->complete() ||
+           !(exchange->is_first() && (exchange->is_message() || !connects_at_start()));
+  });
+}
+
 // A group's calls start together when the stream comes to them, and end together.
 void launch(ncclComm& comm) {
-  const auto arrived = std::make_shared<Mark>(Mark{.stream = comm.stream});
-  std::vector<std::shared_ptr<Exchange>> exchanges;
-  for (const Call& call : std::exchange(comm.launching, {})) exchanges.push_back(join(comm, call, arrived));
-  put(comm.stream, {.mark = arrived});
-  put(comm.stream, {.may_start =
-                        [aborted = comm.aborted, exchanges] {
-                          return *aborted ||
-                                 (network_works && std::all_of(exchanges.begin(), exchanges.end(),
-                                                               [](const auto& e) { return e->ready(); }));
-                        },
+  const auto exchanges = std::exchange(comm.exchanges, {});
+  const auto ready = [exchanges] {
+    return network_works &&
+           std::all_of(exchanges.begin(), exchanges.end(), [](const auto& each) { return each->ready(); });
+  };
+  const auto perform = [exchanges] {
+    for (const auto& exchange : exchanges) exchange->perform();
+  };
+  put(comm.stream, {.mark = comm.arrived});
+  put(comm.stream, {.may_start = [aborted = comm.aborted, ready] { return *aborted || ready(); },
                     .work =
-                        [aborted = comm.aborted, exchanges] {
-                          if (*aborted) return;
-                          for (const auto& exchange : exchanges) exchange->perform();
+                        [aborted = comm.aborted, perform] {
+                          if (!*aborted) perform();
                         }});
 }
 
@@ -142,7 +165,7 @@ ncclResult_t add(ncclComm_t comm, cudaStream_t stream, const Call& call) {
   const Lock lock(runtime_mutex);
   if (group_depth == 0) return failed(ncclInvalidUsage, "a call outside of a group");
   if (*comm->aborted) return failed(ncclInvalidArgument, "the communicator was aborted");
-  if (!comm->clique->connected() || !comm->launching.empty())
+  if (!comm->clique->connected() || comm->in_progress())
     return failed(ncclInvalidUsage, "the communicator is in progress with what was called before");
   if (!is_stream(stream) || stream->device != comm->device)
     return failed(ncclInvalidArgument, "the stream is not of the communicator's device");
@@ -165,7 +188,9 @@ ncclResult_t state_of(ncclComm& comm) {
     --comm.looks;
     return ncclInProgress;
   }
-  if (!comm.launching.empty()) launch(comm);
+  if (!comm.launching.empty()) announce(comm);
+  if (!connected(comm)) return ncclInProgress;
+  if (comm.in_progress()) launch(comm);
   return ncclSuccess;
 }
 
@@ -241,6 +266,7 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
   if (*comm->aborted) return failed(ncclInvalidArgument, "the communicator was aborted");
   *comm->aborted = true;
   comm->launching.clear();
+  comm->exchanges.clear();
   wake_hosts();
   return ncclSuccess;
 }
