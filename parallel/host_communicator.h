@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "parallel/operand_checks.h"
 #include "parallel/progress.h"
 
 namespace terroir {
@@ -34,11 +35,11 @@ class HostCommunicator : public Communicator {
   OperationLabel pair_label(const char* call, std::string_view what, const ConstView& view, int sender,
                             int receiver, std::uint32_t& sequence);
   Work start(std::shared_ptr<Operation> operation);
-  void check_peer(const char* call, int peer) const;
 
   std::shared_ptr<const Group> group_;
   Progress* progress_;
   MessageLimits limits_;
+  OperandChecks checks_;
   std::uint32_t identity_;  // of the group: equal on all members
   std::uint32_t num_collectives_ = 0;
   std::vector<std::uint32_t> num_sent_, num_received_;  // [group rank]

@@ -38,3 +38,9 @@ set(TERROIR_CUDNN_SOURCES
   kernels/attention/attention_cudnn.cc)
 set(TERROIR_NO_CUDNN_SOURCES
   kernels/attention/attention_no_cudnn.cc)
+# Host code that calls NCCL.
+set(TERROIR_NCCL_SOURCES
+  parallel/nccl/nccl_channel.cc
+  parallel/nccl/nccl_communicator.cc
+  parallel/nccl/nccl_world.cc
+  parallel/nccl/watch.cc)

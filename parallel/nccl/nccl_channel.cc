@@ -2,9 +2,37 @@
 
 #include <fmt/core.h>
 
+#include <cstdlib>
 #include <thread>
+#include <utility>
 
 namespace terroir::nccl {
+namespace {
+
+// NCCL from 2.22 on connects ranks at an algorithm's first use, and the host waits for the peers' calls:
+// ranks that start on different queues would wait in a circle. Set as the module is loaded, before NCCL
+// looks.
+const int kConnectAtStart = ::setenv("NCCL_RUNTIME_CONNECT", "0", /*overwrite=*/0);
+
+// All calls until its end are one operation.
+class GroupCall {
+ public:
+  GroupCall() { check(ncclGroupStart(), "ncclGroupStart"); }
+  void end() {
+    open_ = false;
+    check(ncclGroupEnd(), "ncclGroupEnd");
+  }
+  ~GroupCall() {
+    if (open_) ncclGroupEnd();
+  }
+  GroupCall(const GroupCall&) = delete;
+  GroupCall& operator=(const GroupCall&) = delete;
+
+ private:
+  bool open_ = true;
+};
+
+}  // namespace
 
 void check(ncclResult_t result, const char* call) {
   if (result != ncclSuccess && result != ncclInProgress)
@@ -20,7 +48,7 @@ Channel::Channel(const ncclUniqueId& id, int size, int rank, Device device, doub
   try {
     settle("ncclCommInitRankConfig");
   } catch (const TransportError& error) {
-    abort();
+    abort();  // the destructor will not run
     throw TransportError("NCCL start", fmt::format("group {} of {} ranks: {}", name, size, error.what()));
   }
 }
@@ -30,13 +58,26 @@ Channel::~Channel() {
   abort();
 }
 
+void Channel::enqueue(const char* call, const Calls& calls) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (aborted_) return;
+    GroupCall group;
+    calls(communicator_, static_cast<cudaStream_t>(stream().native()));
+    group.end();
+  }
+  settle(call);
+}
+
 ncclResult_t Channel::state() const {
+  const std::lock_guard lock(mutex_);
   if (aborted_) return ncclSuccess;
   ncclResult_t state = ncclSuccess;
   const ncclResult_t asked = ncclCommGetAsyncError(communicator_, &state);
   return asked == ncclSuccess ? state : asked;
 }
 
+// The host waits until NCCL has done what it was called for: non-blocking calls return before.
 void Channel::settle(const char* call) {
   const auto deadline = Clock::now() + std::chrono::duration<double>(timeout_s_);
   ncclResult_t now = state();
@@ -52,7 +93,8 @@ void Channel::settle(const char* call) {
 }
 
 void Channel::abort() noexcept {
-  if (!aborted_.exchange(true) && communicator_ != nullptr) ncclCommAbort(communicator_);
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(aborted_, true) && communicator_ != nullptr) ncclCommAbort(communicator_);
 }
 
 }  // namespace terroir::nccl

@@ -3,8 +3,9 @@
 
 #include <nccl.h>
 
-#include <atomic>
 #include <chrono>
+#include <functional>
+#include <mutex>
 #include <string>
 
 #include "kernels/tensor/device.h"
@@ -28,20 +29,24 @@ class Channel {
   Channel& operator=(const Channel&) = delete;
 
   const Stream& stream() const { return stream_; }
-  ncclComm_t communicator() const { return communicator_; }
-  // What has gone wrong since the last operation was enqueued: ncclSuccess, ncclInProgress or an error.
+  // Enqueues what `calls` calls, as one operation of the stream: when this returns, it is in the stream. Does
+  // nothing after abort().
+  using Calls = std::function<void(ncclComm_t, cudaStream_t)>;
+  void enqueue(const char* call, const Calls& calls);
+  // ncclSuccess, ncclInProgress or what has gone wrong. Callable from any thread.
   ncclResult_t state() const;
-  // The host waits until NCCL has taken what was enqueued (a group of non-blocking calls).
-  void settle(const char* call);
-  // Ends running operations. Callable from any thread, once.
+  // Ends running operations, with whatever is then in their outputs. Callable from any thread.
   void abort() noexcept;
 
  private:
   using Clock = std::chrono::steady_clock;
+  void settle(const char* call);
+
   OwnedStream stream_;
   ncclComm_t communicator_ = nullptr;
   double timeout_s_;
-  std::atomic<bool> aborted_ = false;
+  mutable std::mutex mutex_;  // of a call to NCCL: abort() frees what the others use
+  bool aborted_ = false;
 };
 
 }  // namespace terroir::nccl

@@ -49,6 +49,15 @@ void Watch::add(std::shared_ptr<Flight> flight) {
   wake_.notify_all();
 }
 
+void Watch::give_up(const Flight& flight) noexcept {
+  const std::lock_guard lock(mutex_);
+  try {
+    if (failure_ || flight.complete.done()) return;
+    fail(flight, "given up, as this rank failed before it was complete");
+  } catch (const std::exception&) {  // the device is lost, and says so to whoever asks it
+  }
+}
+
 void Watch::set_position(std::int64_t step, const char* phase) {
   const std::lock_guard lock(mutex_);
   step_ = step;

@@ -34,6 +34,8 @@ class Watch {
   std::shared_ptr<Flight> take();
   // Both events are recorded: watches until it is complete.
   void add(std::shared_ptr<Flight> flight);
+  // Nobody waits for it any more: unless it is complete, all operations end, and check() throws.
+  void give_up(const Flight& flight) noexcept;
   void set_position(std::int64_t step, const char* phase);
   // A channel that is ended with the others. It must be removed before it is destroyed.
   void add_channel(Channel* channel);

@@ -28,7 +28,7 @@ cudaError_t release(void* memory, bool pinned) {
   const auto found = allocations.find(static_cast<const char*>(memory));
   if (found == allocations.end() || (found->second.device == kPinned) != pinned)
     return report(cudaErrorInvalidValue);
-  wait_for_device(-1);  // as the real ones do
+  wait_for_device(pinned ? current_device : found->second.device);  // as the real ones do
   allocations.erase(found);
   std::free(memory);
   return device_status();

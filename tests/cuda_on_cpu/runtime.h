@@ -45,9 +45,10 @@ struct Mark {
   std::chrono::steady_clock::time_point time{};
 };
 struct Item {
-  std::function<void()> work;   // any of these may be empty
-  std::shared_ptr<Mark> await;  // before it
-  std::shared_ptr<Mark> mark;   // after it
+  std::function<bool()>
+      may_start;  // any of these may be empty; asked until true, may run other streams' work
+  std::function<void()> work;
+  std::shared_ptr<Mark> mark;  // after it
 };
 struct StreamQueue {
   int device = 0;
@@ -62,9 +63,13 @@ struct EventHandle {
 bool is_stream(const StreamQueue* stream);
 // Under TERROIR_EMULATOR_STREAMS=eager it runs at once.
 cudaError_t put(StreamQueue* stream, Item item);
-// The host waits for all of the stream's work.
+// Runs what is before the mark, as far as nothing stands in the way. Whether it was reached.
+bool reach(Mark& mark);
+// Something that an item's may_start() asks for has changed, other than by put().
+void wake_hosts();
+// The host waits for all of the stream's work, or for all work of a device (-1: of all). Others may enqueue
+// meanwhile what that work needs: the caller holds runtime_mutex once, and is without it while it sleeps.
 cudaError_t wait_for(StreamQueue& stream);
-// All work of a device, or of all devices (-1).
 void wait_for_device(int device);
 
 }  // namespace cuda_on_cpu

@@ -2,6 +2,7 @@
 #include <cxxabi.h>
 #include <dlfcn.h>
 
+#include <condition_variable>
 #include <cstdlib>
 #include <list>
 #include <map>
@@ -14,6 +15,7 @@ namespace {
 
 std::list<std::unique_ptr<StreamQueue>> streams;  // newest first
 std::map<const void*, std::size_t> allowed_shared;
+std::condition_variable_any something_came;  // with runtime_mutex: work that a waiting host may need
 
 enum class Policy { kLazy, kEager, kOthersFirst };
 Policy policy() {
@@ -41,6 +43,7 @@ void execute(const Item& item) {
       item.work();
     } catch (const std::exception& error) {
       lose_device(error.what());
+      wake_hosts();
     }
   }
   if (item.mark == nullptr) return;
@@ -48,23 +51,17 @@ void execute(const Item& item) {
   item.mark->done = true;
 }
 
-template <class Enough>
-void advance(StreamQueue& stream, Enough enough);
+// Nothing holds up a lost device's streams: they run empty.
+bool may_start(const Item& item) { return !item.may_start || device_is_lost() || item.may_start(); }
 
-// Runs what is before the mark, unless a stream that is held stands in the way.
-bool reach(Mark& mark) {
-  if (!mark.done) advance(*mark.stream, [&] { return mark.done; });
-  return mark.done;
-}
-
-// Runs the stream's work until it is enough, or there is none, or it waits for a stream that is held.
+// Runs the stream's work until it is enough, or there is none, or it waits for a stream that is held or for
+// what is not enqueued yet.
 template <class Enough>
 void advance(StreamQueue& stream, Enough enough) {
   if (stream.held) return;
   const Hold hold(stream);
   while (!stream.items.empty() && !enough()) {
-    const std::shared_ptr<Mark> await = stream.items.front().await;
-    if (await != nullptr && !reach(*await)) return;
+    if (!may_start(stream.items.front())) return;
     const Item item = std::move(stream.items.front());
     stream.items.pop_front();
     execute(item);
@@ -87,6 +84,23 @@ void let_others_run(StreamQueue& stream) {
   if (policy() != Policy::kOthersFirst) return;
   const Hold hold(stream);
   for (const auto& other : streams) advance(*other);
+}
+
+// The host tries until it succeeds, and sleeps while it is other threads' turn to enqueue something.
+template <class Attempt>
+void wait_until(Attempt attempt) {
+  while (!attempt()) something_came.wait(runtime_mutex);
+}
+
+// Whether the streams of a device (-1: of all) have nothing left to do.
+bool run_empty(int device) {
+  bool empty = true;
+  for (const auto& stream : streams) {
+    if (device != -1 && stream->device != device) continue;
+    advance(*stream);
+    empty = empty && stream->items.empty();
+  }
+  return empty;
 }
 
 cudaError_t not_ready_unless_empty(StreamQueue& stream) {
@@ -125,19 +139,29 @@ cudaError_t put(StreamQueue* stream, Item item) {
     return device_status();
   }
   stream->items.push_back(std::move(item));
-  if (policy() == Policy::kEager) advance(*stream);
+  if (policy() == Policy::kEager) run_empty(-1);  // others may have waited for it
+  wake_hosts();
   return device_status();
 }
 
+bool reach(Mark& mark) {
+  if (!mark.done) advance(*mark.stream, [&] { return mark.done; });
+  return mark.done;
+}
+
+void wake_hosts() { something_came.notify_all(); }
+
 cudaError_t wait_for(StreamQueue& stream) {
-  let_others_run(stream);
-  advance(stream);
+  wait_until([&] {
+    let_others_run(stream);
+    advance(stream);
+    return stream.items.empty();
+  });
   return device_status();
 }
 
 void wait_for_device(int device) {
-  for (const auto& stream : streams)
-    if (device == -1 || stream->device == device) advance(*stream);
+  wait_until([=] { return run_empty(device); });
   forget_destroyed();
 }
 
@@ -201,7 +225,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const Lock lock(runtime_mutex);
-  return put(stream, {.await = event->last});
+  return put(stream, {.may_start = [mark = event->last] { return mark == nullptr || reach(*mark); }});
 }
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, void (*function)(void*), void* data) {
   const Lock lock(runtime_mutex);
@@ -232,10 +256,11 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock(runtime_mutex);
   const std::shared_ptr<Mark> mark = event->last;
-  if (mark != nullptr && !mark->done) {
+  wait_until([&] {
+    if (mark == nullptr || mark->done) return true;
     let_others_run(*mark->stream);
-    reach(*mark);
-  }
+    return reach(*mark);
+  });
   return device_status();
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {

@@ -1,11 +1,13 @@
 // Training steps with `device: cuda` equal those of the CPU backend: on a GPU, or on the CPU that runs the
-// same kernels (TERROIR_CUDA_MODULE). Ranks are threads that share the device over staged transports.
+// same kernels (TERROIR_CUDA_MODULE). Ranks are threads that share the device over staged transports, or have
+// one each under NCCL.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <string_view>
 
 #include "kernels/tensor/cuda_module.h"
+#include "kernels/tensor/device.h"
 #include "tests/trainer/layout_case.h"
 
 namespace terroir::test {
@@ -16,6 +18,7 @@ struct DeviceCase {
   int ranks;
   LayoutCase layout;
   const char* compute;
+  const char* transport = "host";
 };
 
 // Largest relative difference of losses and gradient norms, and of an element relative to its tensor's
@@ -34,16 +37,25 @@ Limits limits_of(const char* compute) {
 class CudaTraining : public testing::TestWithParam<DeviceCase> {
  protected:
   CudaTraining() { load_cuda_module(); }
+  void SetUp() override {
+    if (std::string_view(GetParam().transport) == "nccl" &&
+        cuda_module().runtime->num_devices() < GetParam().ranks)
+      GTEST_SKIP() << "NCCL needs a GPU for each rank";
+  }
+  static Config config() {
+    const auto& [name, ranks, layout, compute, transport] = GetParam();
+    Config config = make_config(layout);
+    config.device = "cuda";
+    config.precision.compute = compute;
+    config.parallel.transport = transport;
+    return config;
+  }
 };
 
 TEST_P(CudaTraining, EqualsTheCpu) {
-  const auto& [name, ranks, layout, compute] = GetParam();
-  Config config = make_config(layout);
-  config.device = "cuda";
-  config.precision.compute = compute;
-  const TrainedRun reference = run_one_rank(config);
-  const Difference most = compare_on_threads(config, ranks, reference);
-  const Limits limits = limits_of(compute);
+  const TrainedRun reference = run_one_rank(config());
+  const Difference most = compare_on_threads(config(), GetParam().ranks, reference);
+  const Limits limits = limits_of(GetParam().compute);
   EXPECT_LT(most.loss, limits.loss);
   EXPECT_LT(most.grad_norm, limits.norm);
   EXPECT_LT(most.gradient, limits.gradient) << most.worst;
@@ -54,19 +66,17 @@ TEST_P(CudaTraining, EqualsTheCpu) {
 
 // On the emulated GPU under other orders of threads, blocks and streams too.
 TEST_P(CudaTraining, RepeatsItsBits) {
-  const auto& [name, ranks, layout, compute] = GetParam();
-  Config config = make_config(layout);
-  config.device = "cuda";
-  config.precision.compute = compute;
-  const TrainedRun reference = run_one_rank(config);
-  const auto bits = [&] { return compare_on_threads(config, ranks, reference).bits; };
+  const TrainedRun reference = run_one_rank(config());
+  const auto bits = [&] { return compare_on_threads(config(), GetParam().ranks, reference).bits; };
   const std::string once = bits();
-  ::setenv("TERROIR_EMULATOR_SCHEDULE", "shuffled last 7", 1);
-  ::setenv("TERROIR_EMULATOR_STREAMS", "eager", 1);
-  const std::string again = bits();
+  for (const auto& [schedule, streams] :
+       {std::pair{"shuffled last 7", "eager"}, {"descending first 1", "others_first"}}) {
+    ::setenv("TERROIR_EMULATOR_SCHEDULE", schedule, 1);
+    ::setenv("TERROIR_EMULATOR_STREAMS", streams, 1);
+    EXPECT_EQ(bits(), once) << schedule << ", " << streams;
+  }
   ::unsetenv("TERROIR_EMULATOR_SCHEDULE");
   ::unsetenv("TERROIR_EMULATOR_STREAMS");
-  EXPECT_EQ(again, once);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -79,7 +89,14 @@ INSTANTIATE_TEST_SUITE_P(
         DeviceCase{"F32Tensor2Qwen2", 2, {.model_type = "qwen2", .tensor = 2, .global_batch = 2}, "f32"},
         DeviceCase{"F32Pipeline2", 2, {.pipeline = 2, .global_batch = 4}, "f32"},
         DeviceCase{"Bf16Data2", 2, {.global_batch = 4}, "bf16"},
-        DeviceCase{"Bf16Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2, .global_batch = 4}, "bf16"}),
+        DeviceCase{"Bf16Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2, .global_batch = 4}, "bf16"},
+        DeviceCase{"NcclF32Data2", 2, {.global_batch = 4}, "f32", "nccl"},
+        DeviceCase{
+            "NcclF32Tensor2Qwen2", 2, {.model_type = "qwen2", .tensor = 2, .global_batch = 2}, "f32", "nccl"},
+        DeviceCase{"NcclF32Pipeline2", 2, {.pipeline = 2, .global_batch = 4}, "f32", "nccl"},
+        DeviceCase{"NcclBf16Data4", 4, {.global_batch = 8}, "bf16", "nccl"},
+        DeviceCase{
+            "NcclBf16Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2, .global_batch = 4}, "bf16", "nccl"}),
     [](const testing::TestParamInfo<DeviceCase>& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -7,19 +7,26 @@
 #include "base/hash.h"
 #include "base/philox.h"
 #include "kernels/tensor/device.h"
-#include "parallel/staged_world.h"
+#include "trainer/step/device_choice.h"
 #include "trainer/step/engine.h"
 
 namespace terroir::test {
 namespace {
 
+// Under NCCL each rank has a GPU of its own.
+Device device_of(const Config& config, const World& world) {
+  if (config.device != "cuda") return {};
+  return {DeviceKind::kCuda, config.parallel.transport == "nccl" ? world.local_rank() : 0};
+}
+
 // Takes kSteps steps; visit(slices, step) sees the gradients of each step, then the weights as step -1.
 template <class Visit>
 void take_steps(const Config& config, World& world, TrainedRun& run, Visit visit) {
-  const Device device = config.device == "cuda" ? Device{DeviceKind::kCuda, 0} : Device{};
-  const auto staged = staged_world(world, device);
-  Mesh mesh(*staged, MeshShape::with_data_filled(world.size(), config.parallel.tensor,
-                                                 config.parallel.context, config.parallel.pipeline));
+  const Device device = device_of(config, world);
+  const auto between_devices = device_world(config, world, device);
+  Mesh mesh(between_devices ? *between_devices : world,
+            MeshShape::with_data_filled(world.size(), config.parallel.tensor, config.parallel.context,
+                                        config.parallel.pipeline));
   const OwnedStream stream(device);
   OpContext ctx;
   ctx.stream = stream;
