@@ -130,6 +130,16 @@ TEST_F(TrainingRun, RefusesWhatTheRanksDoNotFit) {
   EXPECT_FALSE(fs::exists(root("a")));
 }
 
+TEST_F(TrainingRun, SaysBeforeItStartsThatMemoryWillNotDo) {
+  const Config large = config("large", {"model.hidden_size=32768", "model.num_hidden_layers=200",
+                                        "model.intermediate_size=131072", "model.head_dim=128"});
+  expect_error(ExitCode::kUsage,
+               {"the run does not fit: 2 ranks on this ", " need 59", " MiB are available",
+                "the largest parts of a rank are parameters with 9868882 MiB, gradients with 9868882 MiB, "},
+               [&] { run(large, 2); });
+  EXPECT_FALSE(fs::exists(root("large")));
+}
+
 TEST_F(TrainingRun, PassesOverADamagedCheckpoint) {
   run(config("a"));
   fs::resize_file(checkpoint("a", 8) / "rank-00000.safetensors", 100);

@@ -269,7 +269,9 @@ std::vector<StateSlice> Engine::slices_of(const std::vector<ZeroAdamW::Array>& a
 }
 
 std::vector<StateSlice> Engine::slices(bool owned_only, bool with_optimizer_state) {
-  return slices_of(optimizer_->arrays(with_optimizer_state), owned_only);
+  const std::vector<ZeroAdamW::Array> arrays = optimizer_->arrays(with_optimizer_state);
+  mesh_.world().check();  // nobody stores what an operation that was given up has left
+  return slices_of(arrays, owned_only);
 }
 
 std::vector<StateSlice> Engine::gradient_slices() { return slices_of(optimizer_->gradient_arrays(), true); }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <functional>
+#include <numeric>
 
 #include "base/hash.h"
 #include "kernels/tensor/device.h"
@@ -21,6 +23,20 @@ std::array<std::int64_t, kNumKinds> by_kind(const StageMemory& memory) {
 }
 
 double mib(std::int64_t bytes) { return static_cast<double>(bytes) / 1048576; }
+
+// "activations with 512 MiB, optimizer with 96 MiB, parameters with 32 MiB"
+std::string largest_parts(const std::array<std::int64_t, kNumKinds>& bytes) {
+  std::array<int, kNumKinds> order{};
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, std::greater(),
+                           [&](int kind) { return bytes[static_cast<std::size_t>(kind)]; });
+  std::string text;
+  for (int i = 0; i < 3; ++i) {
+    const auto kind = static_cast<std::size_t>(order[static_cast<std::size_t>(i)]);
+    text += fmt::format("{}{} with {:.0f} MiB", i == 0 ? "" : ", ", kKinds[kind], mib(bytes[kind]));
+  }
+  return text;
+}
 
 // Of this machine: MemAvailable, or what the control group still allows if that is less.
 std::int64_t available_host_bytes() {
@@ -49,9 +65,14 @@ std::int64_t memory_identity(Device device) {
   return static_cast<std::int64_t>(xxh3_128(std::as_bytes(std::span(identity))).low);
 }
 
+// What CUDA takes when it is first used: cuBLASLt's workspace, the matrices of the peak's measurement (384
+// MiB at most), kernels that are loaded at their first launch.
+constexpr std::int64_t kLibraryBytes = std::int64_t{512} << 20;
+
 std::int64_t available_bytes(Device device) {
-  return device.kind == DeviceKind::kCuda ? device_runtime(device).info(device.index).free_bytes
-                                          : available_host_bytes();
+  return device.kind == DeviceKind::kCuda
+             ? device_runtime(device).info(device.index).free_bytes - kLibraryBytes
+             : available_host_bytes();
 }
 
 }  // namespace
@@ -88,18 +109,13 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, Device device, int num_
     ++ranks_here;
   }
   const std::int64_t available = available_bytes(device);
-  if (needed > available) {
-    int largest = 0;
-    for (int kind = 1; kind < kNumKinds; ++kind)
-      if (mine[static_cast<std::size_t>(kind)] > mine[static_cast<std::size_t>(largest)]) largest = kind;
-    throw UserError(
-        ExitCode::kUsage, Place{},
-        fmt::format("the run does not fit: {} ranks on this {} need {:.0f} MiB, {:.0f} MiB are "
-                    "available; the largest part of a rank is {} with {:.0f} MiB. Use more machines or "
-                    "parallel ranks, a smaller train.micro_batch_size, or train.recompute=full",
-                    ranks_here, device.kind == DeviceKind::kCuda ? "GPU" : "machine", mib(needed),
-                    mib(available), kKinds[largest], mib(mine[static_cast<std::size_t>(largest)])));
-  }
+  if (needed > available)
+    throw UserError(ExitCode::kUsage, Place{},
+                    fmt::format("the run does not fit: {} ranks on this {} need {:.0f} MiB, {:.0f} MiB are "
+                                "available; the largest parts of a rank are {}. Use more machines or "
+                                "parallel ranks, a smaller train.micro_batch_size, or train.recompute=full",
+                                ranks_here, device.kind == DeviceKind::kCuda ? "GPU" : "machine", mib(needed),
+                                mib(available), largest_parts(kinds)));
   return plan;
 }
 
