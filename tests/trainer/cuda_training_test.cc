@@ -16,6 +16,7 @@ struct DeviceCase {
   int ranks;
   LayoutCase layout;
   const char* compute;
+  const char* reduction = "f32";
 };
 
 // Largest relative difference of losses and gradient norms, and of an element relative to its tensor's
@@ -37,10 +38,11 @@ class CudaTraining : public testing::TestWithParam<DeviceCase> {
 };
 
 TEST_P(CudaTraining, EqualsTheCpu) {
-  const auto& [name, ranks, layout, compute] = GetParam();
+  const auto& [name, ranks, layout, compute, reduction] = GetParam();
   Config config = make_config(layout);
   config.device = "cuda";
   config.precision.compute = compute;
+  config.precision.reduction = reduction;
   const TrainedRun reference = run_one_rank(config);
   const Difference most = compare_on_threads(config, ranks, reference);
   const Limits limits = limits_of(compute);
@@ -54,10 +56,11 @@ TEST_P(CudaTraining, EqualsTheCpu) {
 
 // On the emulated GPU under other orders of threads, blocks and streams too.
 TEST_P(CudaTraining, RepeatsItsBits) {
-  const auto& [name, ranks, layout, compute] = GetParam();
+  const auto& [name, ranks, layout, compute, reduction] = GetParam();
   Config config = make_config(layout);
   config.device = "cuda";
   config.precision.compute = compute;
+  config.precision.reduction = reduction;
   const TrainedRun reference = run_one_rank(config);
   const auto bits = [&] { return compare_on_threads(config, ranks, reference).bits; };
   const std::string once = bits();
@@ -79,6 +82,7 @@ INSTANTIATE_TEST_SUITE_P(
         DeviceCase{"F32Tensor2Qwen2", 2, {.model_type = "qwen2", .tensor = 2, .global_batch = 2}, "f32"},
         DeviceCase{"F32Pipeline2", 2, {.pipeline = 2, .global_batch = 4}, "f32"},
         DeviceCase{"Bf16Data2", 2, {.global_batch = 4}, "bf16"},
+        DeviceCase{"Bf16Data2ReducedInBf16", 2, {.global_batch = 4}, "bf16", "bf16"},
         DeviceCase{"Bf16Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2, .global_batch = 4}, "bf16"}),
     [](const testing::TestParamInfo<DeviceCase>& info) { return std::string(info.param.name); });
 
