@@ -76,7 +76,9 @@ class TransportError : public SystemError {
 //
 // dtypes: all_reduce and reduce_scatter f32, bf16 (accumulated in f32), f64, i32, i64; the others any.
 // Determinism: sums are taken in group-rank order with f32 accumulation (f64 and integers in their own type),
-// so results are the same bits on every host transport, for any timing, and equal on all ranks.
+// so results are the same bits on every host transport, for any timing, and equal on all ranks. A bf16 sum is
+// rounded once there. NCCL adds in an order of its own choice and rounds a bf16 sum at every hop; equal on
+// all ranks too.
 class Communicator {
  public:
   virtual ~Communicator() = default;

@@ -19,6 +19,7 @@ struct DeviceCase {
   LayoutCase layout;
   const char* compute;
   const char* transport = "host";
+  const char* reduction = "f32";
 };
 
 // Largest relative difference of losses and gradient norms, and of an element relative to its tensor's
@@ -43,11 +44,12 @@ class CudaTraining : public testing::TestWithParam<DeviceCase> {
       GTEST_SKIP() << "NCCL needs a GPU for each rank";
   }
   static Config config() {
-    const auto& [name, ranks, layout, compute, transport] = GetParam();
+    const auto& [name, ranks, layout, compute, transport, reduction] = GetParam();
     Config config = make_config(layout);
     config.device = "cuda";
     config.precision.compute = compute;
     config.parallel.transport = transport;
+    config.precision.reduction = reduction;
     return config;
   }
 };
@@ -89,6 +91,8 @@ INSTANTIATE_TEST_SUITE_P(
         DeviceCase{"F32Tensor2Qwen2", 2, {.model_type = "qwen2", .tensor = 2, .global_batch = 2}, "f32"},
         DeviceCase{"F32Pipeline2", 2, {.pipeline = 2, .global_batch = 4}, "f32"},
         DeviceCase{"Bf16Data2", 2, {.global_batch = 4}, "bf16"},
+        DeviceCase{"Bf16Data2ReducedInBf16", 2, {.global_batch = 4}, "bf16", "host", "bf16"},
+        DeviceCase{"NcclBf16Data2ReducedInBf16", 2, {.global_batch = 4}, "bf16", "nccl", "bf16"},
         DeviceCase{"Bf16Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2, .global_batch = 4}, "bf16"},
         DeviceCase{"NcclF32Data2", 2, {.global_batch = 4}, "f32", "nccl"},
         DeviceCase{

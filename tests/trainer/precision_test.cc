@@ -12,46 +12,117 @@ namespace {
 
 constexpr int kNumSteps = 60;
 
-std::vector<double> loss_curve(Config config, const char* compute) {
-  config.precision.compute = compute;
-  const auto world = local_world();
-  Mesh mesh(*world, MeshShape{});
-  OpContext ctx;
-  Engine engine(config, mesh, ctx, {}, 1);
-  engine.initialize();
-  engine.synchronize();
+// Rank 0's.
+std::vector<double> loss_curve(const Config& config, int ranks = 1) {
   std::vector<double> losses;
-  for (int step = 0; step < kNumSteps; ++step) {
-    const SampleBatch batch = make_samples(step % 4 * 4, config.train.micro_batch_size, config);
-    losses.push_back(engine.train_step(step, [&]() -> const SampleBatch& { return batch; }).loss());
-  }
+  run_threads(ranks, {.timeout_s = 60}, [&](World& world) {
+    Mesh mesh(world, MeshShape{.data = ranks});
+    OpContext ctx;
+    Engine engine(config, mesh, ctx, {}, 1);
+    engine.initialize();
+    engine.synchronize();
+    for (int step = 0; step < kNumSteps; ++step) {
+      const std::int64_t per_rank = config.train.micro_batch_size;
+      const SampleBatch batch = make_samples(step % 4 * 4 + world.rank() * per_rank, per_rank, config);
+      const double loss = engine.train_step(step, [&]() -> const SampleBatch& { return batch; }).loss();
+      if (world.rank() == 0) losses.push_back(loss);
+    }
+  });
   return losses;
+}
+
+// Four batches of four samples, which the models learn by heart; the samples divided over `ranks`.
+Config band_config(const char* model_type, int ranks = 1) {
+  Config config = make_config({.model_type = model_type, .global_batch = 4, .micro_batch = 4 / ranks});
+  config.train.steps = kNumSteps;
+  config.optimizer.lr = 3e-3;
+  return config;
+}
+
+// The band: relative differences from a curve that learns. Learning by heart magnifies differences; they grow
+// and shrink again.
+void expect_in_band(const std::vector<double>& curve, const std::vector<double>& of, double worst_allowed,
+                    double mean_allowed) {
+  double worst = 0, sum = 0;
+  for (std::size_t step = 0; step < of.size(); ++step) {
+    const double difference = std::abs(curve[step] - of[step]) / of[step];
+    worst = std::max(worst, difference);
+    sum += difference;
+  }
+  EXPECT_LT(worst, worst_allowed);
+  EXPECT_LT(sum / kNumSteps, mean_allowed);
+  EXPECT_GT(worst, 1e-6);             // it was another precision
+  EXPECT_LT(of.back(), 0.8 * of[0]);  // there was something to learn
 }
 
 class Bf16 : public testing::TestWithParam<const char*> {};
 
 TEST_P(Bf16, LossCurveStaysWithinItsBandOfF32) {
-  Config config = make_config({.model_type = GetParam(), .global_batch = 4, .micro_batch = 4});
-  config.train.steps = kNumSteps;
-  config.optimizer.lr = 3e-3;
-  const std::vector<double> f32 = loss_curve(config, "f32"), bf16 = loss_curve(config, "bf16");
-  double worst = 0, sum = 0;
-  for (std::size_t step = 0; step < f32.size(); ++step) {
-    const double difference = std::abs(bf16[step] - f32[step]) / f32[step];
-    worst = std::max(worst, difference);
-    sum += difference;
-  }
-  // The band. These models learn four batches by heart, which magnifies differences; they grow and shrink
-  // again.
-  EXPECT_LT(worst, 0.04);
-  EXPECT_LT(sum / kNumSteps, 0.01);
-  EXPECT_GT(worst, 1e-6);               // it was bf16
-  EXPECT_LT(f32.back(), 0.8 * f32[0]);  // there was something to learn
+  Config config = band_config(GetParam());
+  config.precision.compute = "f32";
+  const std::vector<double> f32 = loss_curve(config);
+  config.precision.compute = "bf16";
+  expect_in_band(loss_curve(config), f32, 0.04, 0.01);
 }
 INSTANTIATE_TEST_SUITE_P(Models, Bf16, testing::Values("llama", "qwen2", "qwen3"),
                          [](const testing::TestParamInfo<const char*>& info) {
                            return std::string(info.param);
                          });
+
+// precision.reduction
+
+TEST(Bf16Reduction, LossCurveStaysWithinItsBandOfF32) {
+  Config config = band_config("llama", 2);
+  config.precision.compute = "f32";
+  const std::vector<double> f32 = loss_curve(config, 2);
+  config.precision.reduction = "bf16";
+  expect_in_band(loss_curve(config, 2), f32, 0.04, 0.01);
+}
+
+// A rank's part is rounded, by 2^-9 of it at most, and so is the sum.
+TEST(Bf16Reduction, GradientsAreThoseOfOneRankButForTwoRoundings) {
+  struct Case {
+    int ranks;
+    LayoutCase layout;
+  };
+  for (const Case& c :
+       {Case{2, {}}, Case{3, {}}, Case{4, {.model_type = "qwen3", .tensor = 2}}, Case{4, {.pipeline = 2}}}) {
+    Config config = make_config(c.layout);
+    config.optimizer.lr = 0;  // so that the last step's weights are the first's
+    const TrainedRun reference = run_one_rank(config);
+    config.precision.reduction = "bf16";
+    const Difference most = compare_on_threads(config, c.ranks, reference);
+    EXPECT_GT(most.gradient, 1e-4) << c.ranks;
+    EXPECT_LT(most.gradient, 0.01) << c.ranks << " " << most.worst;
+    EXPECT_LT(most.loss, 2e-5);
+    EXPECT_EQ(compare_on_threads(config, c.ranks, reference).bits, most.bits);
+  }
+}
+
+TEST(Bf16Reduction, OneRankExchangesAndRoundsNothing) {
+  Config config = make_config({});
+  const TrainedRun reference = run_one_rank(config);
+  config.precision.reduction = "bf16";
+  EXPECT_EQ(compare_on_threads(config, 1, reference).gradient, 0);
+}
+
+// Beside the gradients: half of the largest bucket in bf16, a byte for each of its elements.
+TEST(Bf16Reduction, MemoryPlanHasTheRoomToRoundABucket) {
+  Config config = make_config({});
+  std::int64_t f32 = 0, bf16 = 0;
+  run_threads(2, {.timeout_s = 60}, [&](World& world) {
+    Mesh mesh(world, MeshShape{.data = 2});
+    Config mine = config;
+    const std::int64_t plain = Engine::plan(mine, mesh, {}, 1).gradients;
+    mine.precision.reduction = "bf16";
+    const std::int64_t rounded = Engine::plan(mine, mesh, {}, 1).gradients;
+    if (world.rank() != 0) return;
+    f32 = plain;
+    bf16 = rounded;
+  });
+  EXPECT_GT(bf16, f32);
+  EXPECT_LT(bf16, f32 + f32 / 4);
+}
 
 }  // namespace
 }  // namespace terroir::test

@@ -230,6 +230,13 @@ std::vector<ConfigKey> make_keys() {
            "Weights and activations as layers see them; sums inside kernels are f32. `auto`: bf16 on CUDA, "
            "f32 on the CPU.",
        .choices = {"auto", "f32", "bf16"}},
+      {.path = "precision.reduction",
+       .field = TERROIR_FIELD(precision.reduction),
+       .meaning =
+           "Gradients as ranks exchange them. `bf16`: half the bytes; each rank's sum is rounded before, "
+           "the sum over ranks after (once over MPI, at every hop over NCCL). One rank exchanges nothing "
+           "and rounds nothing.",
+       .choices = {"f32", "bf16"}},
 
       {.path = "optimizer.name",
        .field = TERROIR_FIELD(optimizer.name),
@@ -325,7 +332,8 @@ const std::vector<ConfigSection>& config_sections() {
       {"parallel", "The layout over ranks; data parallelism is what is left of the world."},
       {"train", "How much to train, and in which portions."},
       {"precision",
-       "What is rounded to what; master weights, sums of gradients and what ranks exchange of them are f32."},
+       "What is rounded to what: training in f32 throughout, in bf16 with f32 where sums grow, or with less "
+       "memory and traffic."},
       {"optimizer", "The update of the weights."},
       {"schedule", "The learning rate over the run."},
       {"checkpoint", "When state is saved, and what happens when a run is started again."},

@@ -108,6 +108,8 @@ void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, const Paramet
       memory.grads = Buffer(c.numel() * 4, storage.device);
   }
   order_gathers();
+  if (storage.memory == ParameterMemory::kParametersAndGradients)
+    reduction_scratch_ = Buffer(reduction_scratch_bytes(), storage.device);
 }
 
 // By first use in forward. Tied embeddings come before all: the first stage begins with them, and since their
@@ -170,6 +172,20 @@ View ParameterTable::raw_params(const ParamClass& c, Range range) const {
 }
 View ParameterTable::flat_grads(const ParamClass& c, Range range) const {
   return memory_[index_of(c)].grads.view(DType::kF32, {range.size()}, range.begin * 4);
+}
+View ParameterTable::grads_as_bf16(const ParamClass& c, const ParamBucket& bucket) const {
+  return memory_[index_of(c)].grads.view(DType::kBF16, {2 * (bucket.end - bucket.begin)}, bucket.begin * 4);
+}
+std::int64_t ParameterTable::reduction_scratch_bytes() const {
+  if (storage_.reduction == DType::kF32) return 0;
+  std::int64_t most = 0;
+  for (const ParamClass& c : classes_)
+    if (c.group->size() > 1)
+      for (const ParamBucket& bucket : c.buckets) most = std::max(most, bucket.end - bucket.begin);
+  return most / 2 * dtype_bytes(storage_.reduction);
+}
+View ParameterTable::reduction_scratch() const {
+  return reduction_scratch_.view(DType::kBF16, {reduction_scratch_.bytes() / 2});
 }
 
 void initialize_weights(std::span<const StateSlice> weights, std::uint64_t seed, double std,

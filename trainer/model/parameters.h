@@ -63,7 +63,8 @@ struct ParamClass {
 enum class ParameterMemory : std::uint8_t { kNone, kParameters, kParametersAndGradients };
 struct ParameterStorage {
   ParameterMemory memory = ParameterMemory::kNone;
-  DType dtype = DType::kF32;  // of parameters: f32 or bf16
+  DType dtype = DType::kF32;      // of parameters: f32 or bf16
+  DType reduction = DType::kF32;  // of gradients as ranks exchange them: f32 or bf16
   Device device = {};
 };
 
@@ -97,6 +98,13 @@ class ParameterTable {
   View flat_params(const ParamClass& c, Range range);
   View flat_grads(const ParamClass& c, Range range) const;
 
+  // For reductions in bf16. A bucket's gradients, n elements, as what else fits in their memory: bf16 [2n].
+  // And memory for half of the largest bucket in bf16: of those that several ranks share, 0 where there are
+  // none.
+  View grads_as_bf16(const ParamClass& c, const ParamBucket& bucket) const;
+  View reduction_scratch() const;
+  std::int64_t reduction_scratch_bytes() const;
+
   // The block's memory as [rows, columns], or [rows] when columns is 0.
   View param(int block, std::int64_t columns);
   View grad(int block, std::int64_t columns) const;
@@ -118,6 +126,7 @@ class ParameterTable {
   std::vector<ParamBlock> blocks_;
   std::vector<ParamClass> classes_;
   std::vector<Memory> memory_;  // of each class
+  Buffer reduction_scratch_;
 };
 
 // Fills slices of weights (host memory): N(0, std) for matrices, 1 for norm weights, 0 for biases. A pure

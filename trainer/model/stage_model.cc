@@ -46,6 +46,7 @@ StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, con
       parameters_(make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes,
                                         {.memory = ParameterMemory::kParametersAndGradients,
                                          .dtype = options.dtype,
+                                         .reduction = options.reduction,
                                          .device = ctx.stream.device()})),
       memory_(std::make_unique<Memory>(ctx.stream.device())) {
   const auto lay_out = [&] { memory_->lay_out(config_, parameters_, options_, region_, ctx_.num_threads); };
@@ -78,14 +79,15 @@ StageModel::~StageModel() = default;
 StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layout,
                              const StageOptions& options, Mesh& mesh, Device device, int num_threads) {
   const TensorRegion region = make_region(mesh, options);
-  const StageParameters parameters = make_stage_parameters(config, layout, mesh, options.sequence_parallel,
-                                                           options.bucket_bytes, {.dtype = options.dtype});
+  const StageParameters parameters =
+      make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes,
+                            {.dtype = options.dtype, .reduction = options.reduction});
   Memory memory{device};
   memory.lay_out(config, parameters, options, region, num_threads);
   const std::int64_t all = parameter_elements(parameters.table, false);
   const std::int64_t master_bytes = options.dtype == DType::kF32 ? 0 : 4;  // else the parameters themselves
   return {.parameters = all * dtype_bytes(options.dtype),
-          .gradients = all * 4,
+          .gradients = all * 4 + parameters.table.reduction_scratch_bytes(),
           .optimizer_state = parameter_elements(parameters.table, true) * (8 + master_bytes),
           .activations = memory.slots.peak_bytes(),
           .scratch = memory.scratch_arena.peak_bytes()};

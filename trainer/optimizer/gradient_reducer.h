@@ -3,15 +3,17 @@
 
 #include <vector>
 
+#include "kernels/tensor/op_context.h"
 #include "trainer/model/parameters.h"
 
 namespace terroir {
 
 // After finish(), each rank's shard of every bucket (ParamClass::shard) holds the sum; the rest of the
-// gradient buffer is unspecified (ZeRO-1).
+// gradient buffer is unspecified (ZeRO-1). With a reduction in bf16 (ParameterStorage) a bucket that several
+// ranks share is rounded to bf16, reduced, and the sum made f32 again, all within the bucket's own memory.
 class GradientReducer {
  public:
-  GradientReducer(ParameterTable& table, const Stream& stream);
+  GradientReducer(ParameterTable& table, OpContext& ctx);
 
   // A block's gradient is complete on this rank. The bucket that it completes is enqueued at once; buckets of
   // tied embeddings wait for finish(), since the other stage may be far behind. Collective over the bucket's
@@ -25,11 +27,13 @@ class GradientReducer {
     int blocks_missing = 0;
     bool enqueued = false;
     Work work;
+    View rounded_sum;  // bf16 reductions: of this rank's shard
   };
   void enqueue(int param_class, int bucket);
+  View round_in_place(const ParamClass& c, const ParamBucket& bucket);
 
   ParameterTable& table_;
-  const Stream& stream_;
+  OpContext& ctx_;
   std::vector<std::vector<Bucket>> buckets_;  // [class][bucket]
 };
 

@@ -21,6 +21,7 @@ StageOptions stage_options(const Config& config, const Mesh& mesh, const Schedul
           .sequence_parallel = config.parallel.sequence_parallel,
           .bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * 1048576),
           .dtype = compute_dtype(config),
+          .reduction = config.precision.reduction == "bf16" ? DType::kBF16 : DType::kF32,
           .loss_scale = static_cast<float>(1 / targets),
           .num_sources = num_sources};
 }
@@ -139,7 +140,7 @@ StepResult Engine::train_step(std::int64_t step, const std::function<const Sampl
   times_.begin(StepPart::kUpdate);
   clear_totals(signalled);
   set_rates(step, result.learning_rate);
-  GradientReducer reducer(model_->parameters().table, ctx_.stream);
+  GradientReducer reducer(model_->parameters().table, ctx_);
   model_->begin(true, num_micro_batches_, loss_block(), next_batch, [&](int block) { reducer.ready(block); });
   model_->on_reduce_grads = [&] { reducer.finish(); };
   mesh_.world().set_position(step, "forward and backward");
