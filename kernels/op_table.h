@@ -16,6 +16,7 @@ struct AdamWArgs;
 struct AddArgs;
 struct AttentionBackwardArgs;
 struct AttentionForwardArgs;
+struct AttentionKernels;
 struct AttentionMergeArgs;
 struct CopyArgs;
 struct EmbeddingBackwardArgs;
@@ -38,6 +39,9 @@ struct SwigluForwardArgs;
 
 template <class Args>
 using OpFunction = void (*)(OpContext&, const Args&);
+// Bytes; see attention_workspace_bytes().
+template <class Args>
+using AttentionWorkspaceFunction = std::int64_t (*)(OpContext&, const Args&, AttentionKernels*);
 
 struct OpTable {
   OpFunction<CopyArgs> copy;
@@ -49,6 +53,8 @@ struct OpTable {
   OpFunction<AttentionForwardArgs> attention_forward;
   OpFunction<AttentionBackwardArgs> attention_backward;
   OpFunction<AttentionMergeArgs> attention_merge;
+  AttentionWorkspaceFunction<AttentionForwardArgs> attention_forward_workspace;
+  AttentionWorkspaceFunction<AttentionBackwardArgs> attention_backward_workspace;
   OpFunction<LinearCrossEntropyArgs> linear_cross_entropy;
   OpFunction<MergeVocabStatisticsArgs> merge_vocab_statistics;
   OpFunction<EmbeddingForwardArgs> embedding_forward;

@@ -8,8 +8,15 @@
 namespace terroir {
 namespace {
 
+void check_known_documents(const ArgumentCheck& check, const AttentionDocuments& known) {
+  const ConstView& starts = known.starts;
+  if (!starts) return;
+  check.tensor("known_documents.starts", starts, DType::kI32, {kAnySize});
+  check.require(starts.size(0) >= 2, "known_documents.starts are {}, must have 2 or more", starts);
+}
+
 void check_inputs(const ArgumentCheck& check, const AttentionInputs& inputs) {
-  const auto& [q, k, v, positions_q, positions_k, documents_q, documents_k, options] = inputs;
+  const auto& [q, k, v, positions_q, positions_k, documents_q, documents_k, options, known] = inputs;
   const DType dtype = q.dtype();
   check.require(dtype == DType::kF32 || dtype == DType::kBF16, "q is {}, its dtype must be f32 or bf16", q);
   check.tensor("q", q, dtype, {kAnySize, kAnySize, kAnySize, kAnySize});
@@ -27,6 +34,7 @@ void check_inputs(const ArgumentCheck& check, const AttentionInputs& inputs) {
   check.require(options.q_heads_per_kv >= 1 && options.q_head_offset >= 0,
                 "{} query heads per key/value head from head {}", options.q_heads_per_kv,
                 options.q_head_offset);
+  check_known_documents(check, known);
   check.require(options.q_head_offset + num_q_heads <= num_kv_heads * options.q_heads_per_kv,
                 "{} query heads from head {} on need more than {} key/value heads of {} each", num_q_heads,
                 options.q_head_offset, num_kv_heads, options.q_heads_per_kv);
@@ -37,6 +45,36 @@ void check_lse(const ArgumentCheck& check, const char* name, const ConstView& ls
 }
 
 }  // namespace
+
+AttentionSizes attention_sizes(const AttentionInputs& inputs) {
+  return {.batch = inputs.q.size(0),
+          .num_queries = inputs.q.size(1),
+          .num_heads = inputs.q.size(2),
+          .num_keys = inputs.k.size(1),
+          .head_size = inputs.q.size(3)};
+}
+
+std::int64_t attention_workspace_bytes(OpContext& ctx, const AttentionForwardArgs& args,
+                                       AttentionKernels* kernels) {
+  return op_table(ctx.stream.device()).attention_forward_workspace(ctx, args, kernels);
+}
+
+std::int64_t attention_workspace_bytes(OpContext& ctx, const AttentionBackwardArgs& args,
+                                       AttentionKernels* kernels) {
+  return op_table(ctx.stream.device()).attention_backward_workspace(ctx, args, kernels);
+}
+
+namespace cpu {
+std::int64_t attention_forward_workspace(OpContext&, const AttentionForwardArgs&, AttentionKernels* kernels) {
+  if (kernels != nullptr) *kernels = {.cudnn = false, .name = "the CPU's kernels", .reason = {}};
+  return 0;
+}
+std::int64_t attention_backward_workspace(OpContext& ctx, const AttentionBackwardArgs& args,
+                                          AttentionKernels* kernels) {
+  if (kernels != nullptr) *kernels = {.cudnn = false, .name = "the CPU's kernels", .reason = {}};
+  return terroir::attention_backward_workspace_bytes(attention_sizes(args.inputs), ctx.num_threads);
+}
+}  // namespace cpu
 
 std::int64_t attention_backward_workspace_bytes(const AttentionSizes& sizes, int num_threads) {
   const std::int64_t row_sums =
@@ -49,6 +87,7 @@ void attention_forward(OpContext& ctx, const AttentionForwardArgs& args) {
   check_inputs(check, args.inputs);
   check.same_shape("o", args.o, args.inputs.q.dtype(), args.inputs.q);
   check_lse(check, "lse", args.lse, args.inputs.q);
+  check.workspace(args.workspace, attention_workspace_bytes(ctx, args));
   op_table(ctx.stream.device()).attention_forward(ctx, args);
 }
 
@@ -62,12 +101,7 @@ void attention_backward(OpContext& ctx, const AttentionBackwardArgs& args) {
   check.same_shape("dq", args.dq, inputs.q.dtype(), inputs.q);
   check.same_shape("dk", args.dk, inputs.q.dtype(), inputs.k);
   check.same_shape("dv", args.dv, inputs.q.dtype(), inputs.k);
-  check.workspace(args.workspace, attention_backward_workspace_bytes({.batch = inputs.q.size(0),
-                                                                      .num_queries = inputs.q.size(1),
-                                                                      .num_heads = inputs.q.size(2),
-                                                                      .num_keys = inputs.k.size(1),
-                                                                      .head_size = inputs.q.size(3)},
-                                                                     ctx.num_threads));
+  check.workspace(args.workspace, attention_workspace_bytes(ctx, args));
   op_table(ctx.stream.device()).attention_backward(ctx, args);
 }
 

@@ -116,13 +116,12 @@ void backward_block(const AttentionBackwardArgs& args, const HeadGroup& group, s
   }
 }
 
-// to[key] += from[key] for one key/value head; from [Tk, width].
+// to[key] = from[key] for one key/value head; from [Tk, width].
 template <class T>
-void add_key_gradient(const float* from, std::int64_t width, const HeadGroup& group, const View& to) {
+void store_key_gradient(const float* from, std::int64_t width, const HeadGroup& group, const View& to) {
   for (std::int64_t key = 0; key < to.size(1); ++key, from += width) {
     T* row = attention::row<T>(to, group.batch, key, group.kv_head);
-    for_each_vector(to.size(3),
-                    [&](auto at) HWY_ATTR { store(at, hn::Add(load(at, row), load(at, from)), row); });
+    for_each_vector(to.size(3), [&](auto at) HWY_ATTR { store(at, load(at, from), row); });
   }
 }
 
@@ -133,8 +132,8 @@ void group_of(const AttentionBackwardArgs& args, const HeadGroup& group, float* 
   std::fill_n(sums, 2 * size, 0.0F);
   for (std::int64_t index = 0; index < group.num_blocks(); ++index)
     backward_block<T>(args, group, index, sums, sums + size);
-  add_key_gradient<T>(sums, width, group, args.dk);
-  add_key_gradient<T>(sums + size, width, group, args.dv);
+  store_key_gradient<T>(sums, width, group, args.dk);
+  store_key_gradient<T>(sums + size, width, group, args.dv);
 }
 
 }  // namespace

@@ -47,11 +47,11 @@ Call call_of(const AttentionBackwardArgs& args) {
   return call;
 }
 
-bool is_packed(const CudnnAttentionOptions& options) { return !options.documents.one_per_row; }
+bool is_packed(const Call& call) { return !call.inputs.known_documents.one_per_row; }
 
 // Rows computed at once; more than one would each take the deterministic backward's workspace.
 std::int64_t rows_at_once(const Call& call, const CudnnAttentionOptions& options) {
-  const bool one = !is_packed(options) && call.backward && options.deterministic;
+  const bool one = !is_packed(call) && call.backward && options.deterministic;
   return one ? 1 : call.inputs.q.size(0);
 }
 
@@ -73,13 +73,12 @@ std::string layout_problem(const Call& call, bool packed) {
   return "";
 }
 
-std::string problem_of(const Call& call, const CudnnAttentionOptions& options) {
+std::string problem_of(const Call& call) {
   const AttentionInputs& inputs = call.inputs;
-  const ConstView& starts = options.documents.starts;
+  const ConstView& starts = inputs.known_documents.starts;
   if (inputs.q.numel() == 0) return "there is nothing to compute";
-  if (!options.documents.one_per_row && starts.rank() == 0)
-    return "where documents begin is not known to the host";
-  if (is_packed(options) && (starts.rank() != 1 || starts.dtype() != DType::kI32 || starts.size(0) < 2))
+  if (is_packed(call) && starts.rank() == 0) return "where documents begin is not known to the host";
+  if (is_packed(call) && (starts.rank() != 1 || starts.dtype() != DType::kI32 || starts.size(0) < 2))
     return fmt::format("document starts are {}, must be i32 [max_documents + 1]", starts.describe());
   if (inputs.q.size(1) != inputs.k.size(1)) return "keys are not the queries' own";
   const std::int64_t num_q_heads = inputs.q.size(2), num_kv_heads = inputs.k.size(2);
@@ -87,7 +86,7 @@ std::string problem_of(const Call& call, const CudnnAttentionOptions& options) {
       inputs.options.q_head_offset == 0 && num_q_heads == num_kv_heads * inputs.options.q_heads_per_kv;
   if (!whole_groups && num_kv_heads != 1)
     return "query heads do not begin and end with a group of one key/value head";
-  return layout_problem(call, is_packed(options));
+  return layout_problem(call, is_packed(call));
 }
 
 OperandStrides strides_of(const ConstView& view, bool packed) {
@@ -96,13 +95,13 @@ OperandStrides strides_of(const ConstView& view, bool packed) {
 
 CudnnAttentionSpec spec_of(const Call& call, const CudnnAttentionOptions& options) {
   const ConstView &q = call.inputs.q, &k = call.inputs.k;
-  const bool packed = is_packed(options);
+  const bool packed = is_packed(call);
   const std::int64_t length = q.size(1), num_heads = q.size(2);
   CudnnAttentionSpec spec = {
       .backward = call.backward,
       .deterministic = options.deterministic || !call.backward,
       .packed = packed,
-      .num_sequences = packed ? options.documents.starts.size(0) - 1 : rows_at_once(call, options),
+      .num_sequences = packed ? call.inputs.known_documents.starts.size(0) - 1 : rows_at_once(call, options),
       .length = length,
       .total_tokens = q.size(0) * length,
       .num_q_heads = num_heads,
@@ -171,7 +170,7 @@ std::int64_t workspace_bytes(const CudnnAttentionSpec& spec, const CudnnGraph& g
 }
 
 bool supports(OpContext& ctx, const Call& call, const CudnnAttentionOptions& options, std::string* reason) {
-  *reason = problem_of(call, options);
+  *reason = problem_of(call);
   if (!reason->empty()) return false;
   const CudnnAttentionSpec spec = spec_of(call, options);
   const Plans::Plan& plan = ctx.cache<Plans>().plan(ctx, spec);
@@ -200,8 +199,9 @@ CudnnPointers pointers_from(const Call& call, std::int64_t row) {
 }
 
 void run_packed(OpContext& ctx, const Call& call, const CudnnAttentionSpec& spec, const CudnnGraph& graph,
-                const CudnnAttentionOptions& options, const Scratch& scratch) {
-  SequenceTables tables = {.starts = static_cast<const std::int32_t*>(options.documents.starts.raw()),
+                const Scratch& scratch) {
+  const ConstView& starts = call.inputs.known_documents.starts;
+  SequenceTables tables = {.starts = static_cast<const std::int32_t*>(starts.raw()),
                            .num_sequences = spec.num_sequences,
                            .lengths = static_cast<std::int32_t*>(scratch.lengths)};
   static_assert(SequenceTables::kMaxTables == kNumCudnnOperands);
@@ -229,7 +229,7 @@ void run(OpContext& ctx, const Call& call, const CudnnAttentionOptions& options,
   TERROIR_CHECK(workspace.bytes() >= workspace_bytes(spec, graph), "workspace of {} bytes, must be {}",
                 workspace.bytes(), workspace_bytes(spec, graph));
   const Scratch scratch(static_cast<std::byte*>(workspace.raw()), spec);
-  if (spec.packed) return run_packed(ctx, call, spec, graph, options, scratch);
+  if (spec.packed) return run_packed(ctx, call, spec, graph, scratch);
   for (std::int64_t row = 0; row < call.inputs.q.size(0); row += spec.num_sequences)
     graph.run(pointers_from(call, row), scratch.next);
 }
@@ -257,12 +257,14 @@ std::int64_t cudnn_attention_workspace_bytes(OpContext& ctx, const AttentionBack
 }
 
 void attention_forward_cudnn(OpContext& ctx, const AttentionForwardArgs& args,
-                             const CudnnAttentionOptions& options, const View& workspace) {
-  run(ctx, call_of(args), options, workspace);
+                             const CudnnAttentionOptions& options) {
+  run(ctx, call_of(args), options, args.workspace);
 }
 void attention_backward_cudnn(OpContext& ctx, const AttentionBackwardArgs& args,
-                              const CudnnAttentionOptions& options, const View& workspace) {
-  run(ctx, call_of(args), options, workspace);
+                              const CudnnAttentionOptions& options) {
+  run(ctx, call_of(args), options, args.workspace);
 }
+
+std::string cudnn_attention_name() { return "cuDNN " + cudnn_version(); }
 
 }  // namespace terroir::cuda

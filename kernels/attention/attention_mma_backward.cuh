@@ -87,23 +87,16 @@ __device__ __forceinline__ void hide(const BackwardShared<C>& shared, int stage,
   }
 }
 
-// to[0], to[1] = factor * (x, y), added to what is there if kAdd.
-template <bool kAdd>
-__device__ __forceinline__ void put_pair(BFloat* to, float x, float y, float factor) {
-  auto* pair = reinterpret_cast<__nv_bfloat162*>(to);
-  float2 before = make_float2(0, 0);
-  if constexpr (kAdd) before = __bfloat1622float2(*pair);
-  *pair = __floats2bfloat162_rn(fmaf(x, factor, before.x), fmaf(y, factor, before.y));
-}
-
-// Of row `h` of a lane's two, from `first_column` on.
-template <bool kAdd, int kN>
+// Of row `h` of a lane's two, from `first_column` on: to = factor * sums.
+template <int kN>
 __device__ __forceinline__ void put_row(BFloat* to, const Sums<1, kN>& sums, int h, int first_column,
                                         int head_size, float factor) {
 #pragma unroll
   for (int j = 0; j < kN; ++j) {
     const int column = first_column + 8 * j + static_cast<int>(fragment_column());
-    if (column < head_size) put_pair<kAdd>(to + column, sums[0][j][2 * h], sums[0][j][2 * h + 1], factor);
+    if (column < head_size)
+      *reinterpret_cast<__nv_bfloat162*>(to + column) =
+          __floats2bfloat162_rn(sums[0][j][2 * h] * factor, sums[0][j][2 * h + 1] * factor);
   }
 }
 

@@ -1,5 +1,5 @@
 // Attention backward on tensor cores. With P = exp(scale q k^T - lse), dP = dout v^T, delta = <o, dout>:
-//   dS = P (dP - delta)     dq = scale dS k     dk += scale dS^T q     dv += P^T dout
+//   dS = P (dP - delta)     dq = scale dS k     dk = scale dS^T q     dv = P^T dout
 // One kernel template, of which a block owns what it writes: a tile of keys (dk, dv), while the tiles of
 // queries that see them pass by, or a tile of queries (dq) and the keys pass by. Both compute scores and dP:
 // seven products instead of five, and no sum depends on the order of blocks. What a warp's rows of the own
@@ -67,7 +67,6 @@ class Block {
       : p_(p), shared_(shared), group_(group_of_block(p.in)) {}
 
   __device__ __forceinline__ void run() {
-    if (group_.num_queries == 0) return;
     const int part = C::kParts == 1 ? 0 : static_cast<int>(blockIdx.x) % C::kParts;
     const int block = static_cast<int>(blockIdx.x) / C::kParts,
               num_blocks = static_cast<int>(gridDim.x) / C::kParts;
@@ -178,8 +177,8 @@ class Block {
       const int r = static_cast<int>(row() + fragment_row()) + 8 * h;
       if (r >= tile.count) continue;
       const int2 query = tile.at(r);
-      put_row<false>(p_.dq.row(group_.batch, query.x, query.y), accumulator.sums, h, 0, p_.in.head_size,
-                     p_.in.scale);
+      put_row(p_.dq.row(group_.batch, query.x, query.y), accumulator.sums, h, 0, p_.in.head_size,
+              p_.in.scale);
     }
   }
   __device__ __forceinline__ void write_keys(const Accumulator<C>& accumulator, int first,
@@ -188,10 +187,10 @@ class Block {
     for (int h = 0; h < 2; ++h) {
       const int key = first + static_cast<int>(row() + fragment_row()) + 8 * h;
       if (key >= num_keys()) continue;
-      put_row<true>(p_.dk.row(group_.batch, key, group_.kv_head), accumulator.sums, h, first_column,
-                    p_.in.head_size, p_.in.scale);
-      put_row<true>(p_.dv.row(group_.batch, key, group_.kv_head), accumulator.dv, h, first_column,
-                    p_.in.head_size, 1);
+      put_row(p_.dk.row(group_.batch, key, group_.kv_head), accumulator.sums, h, first_column,
+              p_.in.head_size, p_.in.scale);
+      put_row(p_.dv.row(group_.batch, key, group_.kv_head), accumulator.dv, h, first_column, p_.in.head_size,
+              1);
     }
   }
 

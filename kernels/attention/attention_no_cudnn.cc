@@ -33,13 +33,13 @@ std::int64_t cudnn_attention_workspace_bytes(OpContext&, const AttentionBackward
   fail();
 }
 
-void attention_forward_cudnn(OpContext&, const AttentionForwardArgs&, const CudnnAttentionOptions&,
-                             const View&) {
+void attention_forward_cudnn(OpContext&, const AttentionForwardArgs&, const CudnnAttentionOptions&) {
   fail();
 }
-void attention_backward_cudnn(OpContext&, const AttentionBackwardArgs&, const CudnnAttentionOptions&,
-                              const View&) {
+void attention_backward_cudnn(OpContext&, const AttentionBackwardArgs&, const CudnnAttentionOptions&) {
   fail();
 }
+
+std::string cudnn_attention_name() { return "cuDNN"; }
 
 }  // namespace terroir::cuda

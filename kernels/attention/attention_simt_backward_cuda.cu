@@ -157,8 +157,8 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(Inputs<T> in,
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       const int d = chunk * kWarpSize + lane;
       if (d >= in.head_size) continue;
-      dk_row[d] = from_float<T>(to_float(dk_row[d]) + dk[i][chunk]);
-      dv_row[d] = from_float<T>(to_float(dv_row[d]) + dv[i][chunk]);
+      dk_row[d] = from_float<T>(dk[i][chunk]);
+      dv_row[d] = from_float<T>(dv[i][chunk]);
     }
   }
 }

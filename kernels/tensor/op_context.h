@@ -25,7 +25,8 @@ class Stream {
 // Not thread-safe: one OpContext per rank and stream.
 struct OpContext {
   Stream stream;
-  int num_threads = 1;  // CPU: the fixed number of threads of parallel_for; part of bit-identity
+  int num_threads = 1;        // CPU: the fixed number of threads of parallel_for; part of bit-identity
+  bool deterministic = true;  // false: ops whose contract says so may give other bits at every run
 
   // What an op keeps from call to call (packing buffers, cuBLASLt plans), created by the op that needs it:
   // ctx.cache<gemm::Scratch>() default-constructs it on first use.

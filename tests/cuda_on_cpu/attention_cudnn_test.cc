@@ -74,7 +74,8 @@ class AttentionCudnn : public testing::Test {
             .positions_k = *positions_,
             .documents_q = *documents_,
             .documents_k = *documents_,
-            .options = {.scale = 0.35F, .q_heads_per_kv = kHeads / kKvHeads}};
+            .options = {.scale = 0.35F, .q_heads_per_kv = kHeads / kKvHeads},
+            .known_documents = known_};
   }
   AttentionForwardArgs forward_args(const Outputs& out) const { return {inputs(qkv_), out.o, out.lse}; }
   AttentionBackwardArgs backward_args(const Outputs& out) const {
@@ -91,8 +92,11 @@ class AttentionCudnn : public testing::Test {
     const Workspace workspace(1 +
                               std::max(cudnn_attention_workspace_bytes(ctx_, forward_args(got), options),
                                        cudnn_attention_workspace_bytes(ctx_, backward_args(got), options)));
-    attention_forward_cudnn(ctx_, forward_args(got), options, workspace);
-    attention_backward_cudnn(ctx_, backward_args(got), options, workspace);
+    AttentionForwardArgs forward = forward_args(got);
+    AttentionBackwardArgs backward = backward_args(got);
+    forward.workspace = backward.workspace = workspace;
+    attention_forward_cudnn(ctx_, forward, options);
+    attention_backward_cudnn(ctx_, backward, options);
     runtime_.synchronize_stream(ctx_.stream.native());
 
     Fused qkv(DType::kF32);
@@ -111,9 +115,9 @@ class AttentionCudnn : public testing::Test {
     test::expect_close(got.lse, test::values(wanted.lse), 1e-5, "lse");
     test::expect_close(got.gradient.matrix, test::values(gradient.matrix), 2 * kOneRounding, "dq, dk, dv");
   }
-  std::string refusal(const AttentionForwardArgs& args, const CudnnAttentionOptions& options) {
+  std::string refusal(const AttentionForwardArgs& args) {
     std::string reason;
-    EXPECT_FALSE(cudnn_attention_supports(ctx_, args, options, &reason));
+    EXPECT_FALSE(cudnn_attention_supports(ctx_, args, {}, &reason));
     return reason;
   }
 
@@ -122,32 +126,29 @@ class AttentionCudnn : public testing::Test {
   Fused qkv_;
   Tensor dout_;
   std::optional<IntTensor> positions_, documents_;
+  AttentionDocuments known_ = {.one_per_row = true, .starts = {}};
 };
-
-constexpr CudnnAttentionOptions kDense = {.documents = {.one_per_row = true, .starts = {}}};
 
 TEST_F(AttentionCudnn, RowsOfOneDocumentEqualTheCpu) {
   pack({kLength, kLength, kLength});
-  expect_as_on_the_cpu(kDense);
-  CudnnAttentionOptions all_rows_at_once = kDense;
-  all_rows_at_once.deterministic = false;
-  expect_as_on_the_cpu(all_rows_at_once);
+  expect_as_on_the_cpu({});
+  expect_as_on_the_cpu({.deterministic = false});
 }
 
 TEST_F(AttentionCudnn, PackedDocumentsEqualTheCpu) {
   pack({5, 7, 12, 1, 2, 9});
   const IntTensor starts({9}, {0, 5, 12, 24, 25, 27, 36, 36, 36});  // room for 8
-  expect_as_on_the_cpu({.documents = {.starts = starts}});
+  known_ = {.starts = starts};
+  expect_as_on_the_cpu({});
 }
 
 TEST_F(AttentionCudnn, DeterministicBackwardTakesTheSpaceOfOneRow) {
   pack({kLength, kLength, kLength});
   const Outputs out(DType::kBF16);
   std::string reason;
-  ASSERT_TRUE(cudnn_attention_supports(ctx_, backward_args(out), kDense, &reason)) << reason;
-  EXPECT_EQ(cudnn_attention_workspace_bytes(ctx_, backward_args(out), kDense),
-            kHeads * kLength * kLength * 2);
-  CudnnAttentionOptions limited = kDense;
+  ASSERT_TRUE(cudnn_attention_supports(ctx_, backward_args(out), {}, &reason)) << reason;
+  EXPECT_EQ(cudnn_attention_workspace_bytes(ctx_, backward_args(out), {}), kHeads * kLength * kLength * 2);
+  CudnnAttentionOptions limited;
   limited.max_workspace_bytes = kHeads * kLength * kLength * 2 - 1;
   EXPECT_FALSE(cudnn_attention_supports(ctx_, backward_args(out), limited, &reason));
   EXPECT_THAT(reason, HasSubstr("workspace"));
@@ -157,26 +158,28 @@ TEST_F(AttentionCudnn, RefusesWhatItCannotKnowOrCompute) {
   pack({kLength, kLength, kLength});
   const Outputs out(DType::kBF16);
   const AttentionForwardArgs good = forward_args(out);
-  EXPECT_THAT(refusal(good, {}), HasSubstr("not known to the host"));
   AttentionForwardArgs args = good;
+  args.inputs.known_documents = {};
+  EXPECT_THAT(refusal(args), HasSubstr("not known to the host"));
   const Fused in_f32(DType::kF32);
   args.inputs = inputs(in_f32);
-  EXPECT_THAT(refusal(args, kDense), HasSubstr("bf16"));
+  EXPECT_THAT(refusal(args), HasSubstr("bf16"));
   args = good;
   args.inputs.k = good.inputs.k.slice(1, 0, 5);
   args.inputs.v = good.inputs.v.slice(1, 0, 5);
-  EXPECT_THAT(refusal(args, kDense), HasSubstr("keys"));
+  EXPECT_THAT(refusal(args), HasSubstr("keys"));
   args = good;
   args.inputs.options.q_head_offset = 1;
-  EXPECT_THAT(refusal(args, kDense), HasSubstr("group"));
+  EXPECT_THAT(refusal(args), HasSubstr("group"));
   args = good;
   const Tensor odd({kRows, kLength, kHeads, kHeadSize}, 4, DType::kBF16);
   args.o = odd;
-  EXPECT_THAT(refusal(args, kDense), HasSubstr("aligned"));
+  EXPECT_THAT(refusal(args), HasSubstr("aligned"));
   const Tensor with_gaps({kRows, kLength + 1, kHeads, kHeadSize}, 0, DType::kBF16);
   args.o = with_gaps.view().slice(1, 0, kLength);
   const IntTensor starts({4}, {0, 12, 24, 36});
-  EXPECT_THAT(refusal(args, {.documents = {.starts = starts}}), HasSubstr("gap"));
+  args.inputs.known_documents = {.starts = starts};
+  EXPECT_THAT(refusal(args), HasSubstr("gap"));
 }
 
 TEST_F(AttentionCudnn, TransposesOddSizes) {

@@ -8,6 +8,7 @@
 #include "kernels/attention/cudnn_graph.h"
 #include "kernels/cuda/cuda_error.h"
 #include "kernels/tensor/bfloat16.h"
+#include "tests/cuda_on_cpu/plain_cudnn.h"
 
 namespace terroir::cuda {
 namespace {
@@ -116,11 +117,17 @@ struct CudnnGraph::Impl {
 CudnnGraph::CudnnGraph(const CudnnAttentionSpec& spec, cudnnContext* handle)
     : impl_(std::make_unique<Impl>(Impl{spec})), handle_(handle) {
   workspace_bytes_ = spec.backward ? backward_workspace(spec) : 0;
+  ++terroir_plain_cudnn_counts()->graphs;
 }
 CudnnGraph::~CudnnGraph() = default;
 
 void CudnnGraph::run(const CudnnPointers& pointers, void*) const {
-  auto all = std::make_unique<Sequences>(Sequences{impl_->spec, pointers});
+  const CudnnAttentionSpec& spec = impl_->spec;
+  PlainCudnnCounts& counts = *terroir_plain_cudnn_counts();
+  ++(spec.packed ? counts.packed : counts.dense);
+  if (spec.backward) ++counts.backwards;
+  if (spec.backward && !spec.deterministic) ++counts.in_any_order;
+  auto all = std::make_unique<Sequences>(Sequences{spec, pointers});
   check(cudaLaunchHostFunc(reinterpret_cast<cudaStream_t>(handle_), compute, all.release()),
         "cudaLaunchHostFunc");
 }
@@ -132,3 +139,8 @@ CudnnHandle::~CudnnHandle() = default;
 std::string cudnn_version() { return "plain"; }
 
 }  // namespace terroir::cuda
+
+terroir::cuda::PlainCudnnCounts* terroir_plain_cudnn_counts() {
+  static terroir::cuda::PlainCudnnCounts counts;
+  return &counts;
+}

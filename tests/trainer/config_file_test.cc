@@ -181,7 +181,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "c.yaml:1:9: device: not valid UTF-8: save the file as UTF-8"},
         Refusal{"UnknownKeyOfASection", "train: {lernrate: 1}\n",
                 "c.yaml:1:9: train.lernrate: unknown key: this section has steps, global_batch_size, "
-                "micro_batch_size, recompute, threads, gemm_candidates"},
+                "micro_batch_size, recompute, attention, threads, gemm_candidates"},
         Refusal{"KeyOfAnotherSection", "train: {lr: 1}\n",
                 "c.yaml:1:9: train.lr: unknown key: did you mean optimizer.lr?"},
         Refusal{"DataRanks", "parallel: {data: 2}\n",
@@ -286,6 +286,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "model.tie_word_embeddings: expected true or false, got \"yes\""},
         BadOverride{"model.vocab_size=big",
                     "model.vocab_size: expected an integer, got \"big\", or from_tokenizer"},
+        BadOverride{"train.attention=flash", "train.attention: \"flash\" is not one of auto, cudnn, own"},
         BadOverride{"device=gpu", "device: \"gpu\" is not one of auto, cpu, cuda: did you mean cpu?"},
         BadOverride{"run.dir=\"\"", "run.dir: the text is empty: give one"},
         BadOverride{"run.dir=\"a\\tb\"", "run.dir: control characters in the text: remove them"},

@@ -69,10 +69,13 @@ class TrainingRun : public testing::Test {
     return parse_config(yaml, "test.yaml", all);
   }
 
+  static bool on_cuda() {
+    const char* device = std::getenv("TERROIR_TEST_DEVICE");
+    return device != nullptr && std::string_view(device) == "cuda";
+  }
   // The CPU, or with TERROIR_TEST_DEVICE=cuda the first GPU, which the ranks share.
   static std::vector<std::string> on_test_device() {
-    const char* device = std::getenv("TERROIR_TEST_DEVICE");
-    if (device == nullptr || std::string_view(device) == "cpu") return {"device=cpu"};
+    if (!on_cuda()) return {"device=cpu"};
     return {"device=cuda", "parallel.transport=host", "precision.compute=f32"};
   }
 

@@ -23,6 +23,9 @@ TEST_F(TrainingRun, LearnsAndLeavesTheFilesOfARun) {
   for (const char* file : {"config.resolved.yaml", "environment.json", "metrics.jsonl", "metrics.prom",
                            "log/rank-00000.log", "checkpoints/step-00000008/manifest.json"})
     EXPECT_TRUE(fs::exists(root("a") / file)) << file;
+  const std::string attention =
+      "attention: Terroir's kernels without tensor cores (cuDNN computes in bf16 here, not f32)";
+  EXPECT_EQ(read_file(root("a") / "log/rank-00000.log").find(attention) != std::string::npos, on_cuda());
   const MetricsHistory metrics = read_metrics(root("a") / "metrics.jsonl");
   ASSERT_EQ(metrics.validation.size(), 2u);
   EXPECT_EQ(metrics.validation[1].step, 8);

@@ -56,6 +56,7 @@ struct TrainSection {
   std::int64_t global_batch_size = 32;  // sequences
   std::int64_t micro_batch_size = 4;
   std::string recompute = "none";  // none | full
+  std::string attention = "auto";  // auto | cudnn | own: its kernels on CUDA
   std::int64_t threads = 0;        // per rank; 0: affinity mask / ranks that share it
   int gemm_candidates = 8;         // algorithms measured for each matrix product on CUDA; 1: none is
   bool operator==(const TrainSection&) const = default;
@@ -103,6 +104,7 @@ struct EvalSection {
 struct Config {
   RunSection run;
   std::string device = "auto";  // auto | cpu | cuda
+  bool deterministic = true;    // the same bits at every run
   ModelConfig model;
   std::string tokenizer;  // path of tokenizer.json
   std::string init_from;  // checkpoint folder to take the first weights from

@@ -27,6 +27,15 @@ std::vector<ConfigKey> make_keys() {
        .field = TERROIR_FIELD(device),
        .meaning = "Where to compute; `auto` takes CUDA where it is usable.",
        .choices = {"auto", "cpu", "cuda"}},
+      {.path = "deterministic",
+       .field = TERROIR_FIELD(deterministic),
+       .meaning =
+           "Only kernels that give the same bits at every run. On GPUs this costs: cuDNN's attention "
+           "backward may take `2 x heads x sequence_length^2` bytes of workspace (512 MiB for 16 heads "
+           "of 4,096 tokens), for each document where several are packed into a row; what would need "
+           "over 1 GiB our own kernels compute. `false` lets cuDNN add in any order, in little memory: "
+           "gradients then differ in rounding from run to run. On CPUs, and without cuDNN, it makes no "
+           "difference."},
       {.path = "tokenizer",
        .field = TERROIR_FIELD(tokenizer),
        .meaning = "Path of `tokenizer.json`, the one the shards were built with.",
@@ -213,6 +222,13 @@ std::vector<ConfigKey> make_keys() {
        .meaning = "`full` computes each layer's activations again in the backward pass, to save memory.",
        .choices = {"none", "full"},
        .planned = {"selective"}},
+      {.path = "train.attention",
+       .field = TERROIR_FIELD(train.attention),
+       .meaning =
+           "Whose attention kernels GPUs take. `auto`: cuDNN's for bf16 where it has them and they "
+           "need at most 1 GiB of workspace, else our own; `own`: always these; `cudnn`: as `auto` but "
+           "whatever workspace they need, and refused where cuDNN cannot compute rows of one document.",
+       .choices = {"auto", "cudnn", "own"}},
       {.path = "train.threads",
        .field = TERROIR_FIELD(train.threads),
        .meaning = "CPU threads of a rank; 0: its share of the cores it may use.",

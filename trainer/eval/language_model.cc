@@ -100,7 +100,7 @@ View LanguageModel::forward(std::span<const std::int32_t> tokens) {
   const auto lay_out = [&] {
     activations_.reset();
     saved = allocate_saved(activations_, parameters_.shape, 1, count, count);
-    scratch = allocate_scratch(activations_, parameters_.shape, 1, count, count, ctx_.num_threads);
+    scratch = allocate_scratch(activations_, parameters_.shape, 1, count, count, 0);
     const auto rows = [&] { return activations_.allocate(DType::kF32, {count, config_.hidden_size}); };
     residual = rows();
     delta = rows();

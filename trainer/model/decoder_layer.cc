@@ -1,15 +1,13 @@
 #include "trainer/model/decoder_layer.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "kernels/attention/attention.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/swiglu/swiglu.h"
-#include "kernels/tensor/elementwise.h"
+#include "trainer/model/layer_attention.h"
 
 namespace terroir {
 namespace {
@@ -21,22 +19,6 @@ constexpr MatmulOptions kWeightGradient{.transpose_a = true, .accumulate = true}
 // Columns [begin, begin + heads * D) of an activation [T, C] as [T, heads, D].
 View as_heads(View activation, std::int64_t begin, std::int64_t heads, std::int64_t head_dim) {
   return activation.slice(1, begin, begin + heads * head_dim).split(1, head_dim);
-}
-
-// The same as [B, S, heads, D].
-View as_sequences(View activation, std::int64_t begin, std::int64_t heads, std::int64_t head_dim,
-                  std::int64_t sequence) {
-  return as_heads(activation, begin, heads, head_dim).split(0, sequence);
-}
-
-struct QkvViews {
-  View q, k, v;  // [B, S, heads, D]
-};
-QkvViews split_qkv(const LayerShape& shape, View qkv, std::int64_t sequence) {
-  const std::int64_t k_begin = shape.query_columns(), v_begin = k_begin + shape.kv_columns();
-  return {as_sequences(qkv, 0, shape.heads, shape.head_dim, sequence),
-          as_sequences(qkv, k_begin, shape.kv_heads, shape.head_dim, sequence),
-          as_sequences(qkv, v_begin, shape.kv_heads, shape.head_dim, sequence)};
 }
 
 void project_qkv(const LayerEnvironment& env, const LayerTensors& weights, ConstView x, View qkv) {
@@ -92,35 +74,6 @@ void place_queries_and_keys_backward(const LayerEnvironment& env, const LayerTen
   }
 }
 
-AttentionInputs attention_inputs(const LayerEnvironment& env, const SavedLayer& saved, KvCache* cache) {
-  const LayerShape& shape = env.shape;
-  const std::int64_t sequence = env.positions.size(1);
-  const QkvViews qkv = split_qkv(shape, saved.qkv, sequence);
-  AttentionInputs inputs{.q = qkv.q,
-                         .k = qkv.k,
-                         .v = qkv.v,
-                         .positions_q = env.positions,
-                         .positions_k = env.positions,
-                         .documents_q = env.documents,
-                         .documents_k = env.documents,
-                         .options = {.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim)),
-                                     .q_heads_per_kv = shape.heads_per_kv,
-                                     .q_head_offset = shape.head_offset}};
-  if (cache != nullptr) {
-    const std::int64_t begin = cache->length, end = begin + sequence;
-    copy(env.ctx, qkv.k, cache->keys.slice(1, begin, end));
-    copy(env.ctx, qkv.v, cache->values.slice(1, begin, end));
-    copy(env.ctx, env.positions, cache->positions.slice(1, begin, end));
-    copy(env.ctx, env.documents, cache->documents.slice(1, begin, end));
-    cache->length = end;
-    inputs.k = cache->keys.slice(1, 0, end);
-    inputs.v = cache->values.slice(1, 0, end);
-    inputs.positions_k = cache->positions.slice(1, 0, end);
-    inputs.documents_k = cache->documents.slice(1, 0, end);
-  }
-  return inputs;
-}
-
 void norm_forward(const LayerEnvironment& env, View x, View delta, View weight, View& residual, View y,
                   View rstd) {
   if (!delta) residual = x;
@@ -151,24 +104,13 @@ void attention_half_backward(const LayerEnvironment& env, const LayerTensors& we
   const LayerShape& shape = env.shape;
   LayerScratch& s = env.scratch;
   const Stream& stream = env.ctx.stream;
-  const std::int64_t sequence = env.positions.size(1);
   const View g = env.region.gather(gradient, s.gathered_gradient, stream, "gradient of attention output");
-  const View do_ = s.narrow_gradient.slice(1, 0, shape.query_columns());
+  const View do_ = s.narrow(shape.query_columns());
   matmul(env.ctx, g, weights.o, do_);
   matmul(env.ctx, g, saved.attention_out, gradients.o, kWeightGradient);
 
-  const View dqkv = s.wide_gradient.slice(1, 0, shape.qkv_columns());
-  fill(env.ctx, dqkv, 0);  // dk and dv are added to
-  const QkvViews d = split_qkv(shape, dqkv, sequence);
-  attention_backward(env.ctx,
-                     {.inputs = attention_inputs(env, saved, nullptr),
-                      .o = as_sequences(saved.attention_out, 0, shape.heads, shape.head_dim, sequence),
-                      .lse = saved.lse,
-                      .dout = as_sequences(do_, 0, shape.heads, shape.head_dim, sequence),
-                      .dq = d.q,
-                      .dk = d.k,
-                      .dv = d.v,
-                      .workspace = s.workspace});
+  const View dqkv = s.wide(shape.qkv_columns());
+  layer_attention_backward(env, saved, do_, dqkv);
   place_queries_and_keys_backward(env, weights, gradients, saved, dqkv);
 
   const View x = env.region.gather(saved.y1, s.gathered, stream, "attention input");
@@ -192,11 +134,11 @@ void mlp_half_backward(const LayerEnvironment& env, const LayerTensors& weights,
   LayerScratch& s = env.scratch;
   const Stream& stream = env.ctx.stream;
   const View g = env.region.gather(gradient, s.gathered_gradient, stream, "gradient of mlp output");
-  const View dactivated = s.narrow_gradient.slice(1, 0, inner);
+  const View dactivated = s.narrow(inner);
   matmul(env.ctx, g, weights.down, dactivated);
   matmul(env.ctx, g, saved.activated, gradients.down, kWeightGradient);
 
-  const View dgate_up = s.wide_gradient.slice(1, 0, 2 * inner);
+  const View dgate_up = s.wide(2 * inner);
   swiglu_backward(env.ctx, {.dout = dactivated,
                             .gate = saved.gate_up.slice(1, 0, inner),
                             .up = saved.gate_up.slice(1, inner, 2 * inner),
@@ -239,7 +181,8 @@ SavedLayer allocate_saved(Arena& arena, const LayerShape& shape, std::int64_t ba
 }
 
 LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch,
-                              std::int64_t sequence, std::int64_t local_tokens, int num_threads) {
+                              std::int64_t sequence, std::int64_t local_tokens,
+                              std::int64_t attention_bytes) {
   const std::int64_t tokens = batch * sequence;
   const auto act = [&](std::int64_t rows, std::int64_t columns) {
     return arena.allocate(shape.dtype, {rows, columns});
@@ -249,19 +192,14 @@ LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_
   scratch.gathered = act(split_tokens, shape.hidden);
   scratch.gathered_gradient = act(split_tokens, shape.hidden);
   scratch.partial = act(split_tokens, shape.hidden);
-  scratch.wide_gradient = act(tokens, std::max(2 * shape.intermediate, shape.qkv_columns()));
-  scratch.narrow_gradient = act(tokens, std::max(shape.intermediate, shape.query_columns()));
+  const auto flat = [&](std::int64_t columns) { return arena.allocate(shape.dtype, {tokens * columns}); };
+  scratch.wide_gradient = flat(std::max(2 * shape.intermediate, shape.qkv_columns()));
+  scratch.narrow_gradient = flat(std::max(shape.intermediate, shape.query_columns()));
   scratch.norm_gradient = act(local_tokens, shape.hidden);
   scratch.ones = act(1, tokens);
   const std::int64_t norm_bytes =
       std::max(rms_norm_backward_workspace(local_tokens, shape.hidden),
                shape.qk_norm ? qk_norm_rope_backward_workspace(shape.head_dim) : 0);
-  const std::int64_t attention_bytes = attention_backward_workspace_bytes({.batch = batch,
-                                                                           .num_queries = sequence,
-                                                                           .num_heads = shape.heads,
-                                                                           .num_keys = sequence,
-                                                                           .head_size = shape.head_dim},
-                                                                          num_threads);
   scratch.workspace = arena.allocate(DType::kU8, {std::max(norm_bytes, attention_bytes)});
   return scratch;
 }
@@ -275,11 +213,7 @@ void decoder_forward(const LayerEnvironment& env, const LayerTensors& weights, V
   norm_forward(env, residual, delta, weights.input_norm, saved.residual1, saved.y1, saved.rstd1);
   project_qkv(env, weights, env.region.gather(saved.y1, s.gathered, stream, "attention input"), saved.qkv);
   place_queries_and_keys(env, weights, saved);
-  const std::int64_t sequence = env.positions.size(1);
-  attention_forward(env.ctx,
-                    {.inputs = attention_inputs(env, saved, cache),
-                     .o = as_sequences(saved.attention_out, 0, shape.heads, shape.head_dim, sequence),
-                     .lse = saved.lse});
+  layer_attention_forward(env, saved, cache);
   const View attention = env.region.partial(delta_out, s.partial);
   matmul(env.ctx, saved.attention_out, weights.o, attention, kLinear);
   env.region.reduce(attention, delta_out, stream, "attention output");

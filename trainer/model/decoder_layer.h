@@ -11,6 +11,7 @@
 
 #include <vector>
 
+#include "kernels/attention/attention.h"
 #include "kernels/tensor/buffer.h"
 #include "kernels/tensor/op_context.h"
 #include "trainer/config/model_config.h"
@@ -94,14 +95,25 @@ SavedLayer allocate_saved(Arena& arena, const LayerShape& shape, std::int64_t ba
 // Memory shared by all layers of a rank, overwritten by each.
 struct LayerScratch {
   View gathered, gathered_gradient, partial;  // [T, H]
-  View wide_gradient;                         // [T, max(2I, (N+2K)*D)]
-  View narrow_gradient;                       // [T, max(I, N*D)]
+  View wide_gradient;                         // [T * max(2I, (N+2K)*D)]
+  View narrow_gradient;                       // [T * max(I, N*D)]
   View norm_gradient;                         // [L, H]
   View ones;                                  // [1, T], all 1: bias gradients as matrix products
   View workspace;                             // u8, of ops
+
+  // [T, columns] in the memory above, contiguous: rows are aligned if their own length is.
+  View wide(std::int64_t columns) const { return rows(wide_gradient, columns); }
+  View narrow(std::int64_t columns) const { return rows(narrow_gradient, columns); }
+
+ private:
+  View rows(const View& memory, std::int64_t columns) const {
+    const std::int64_t tokens = ones.size(1);
+    return memory.slice(0, 0, tokens * columns).reshape({tokens, columns});
+  }
 };
+// attention_bytes: of workspace that attention needs.
 LayerScratch allocate_scratch(Arena& arena, const LayerShape& shape, std::int64_t batch,
-                              std::int64_t sequence, std::int64_t local_tokens, int num_threads);
+                              std::int64_t sequence, std::int64_t local_tokens, std::int64_t attention_bytes);
 
 // The keys and values of earlier tokens, for generation. Each [B, capacity, K, D]; `length` are filled.
 struct KvCache {
@@ -118,6 +130,7 @@ struct LayerEnvironment {
   LayerScratch& scratch;
   ConstView rope_table;            // f32 [P, D]
   ConstView positions, documents;  // i32 [B, S]
+  AttentionDocuments known_documents = {};
 };
 
 // Reads residual [L, H] and, unless it is empty, delta [L, H]; leaves the layer's output as saved.residual2

@@ -2,13 +2,15 @@
 
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 #include "kernels/rms_norm/rms_norm.h"
+#include "trainer/model/document_starts.h"
 
 namespace terroir {
 
 void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameters& parameters,
-                                 const StageOptions& options, const TensorRegion& region, int num_threads) {
+                                 const StageOptions& options, const TensorRegion& region, OpContext& ctx) {
   const std::int64_t batch = options.micro_batch_size, sequence = options.sequence_length;
   const std::int64_t tokens = batch * sequence, hidden = config.hidden_size;
+  const std::int64_t documents = max_documents(batch, sequence);
   const std::int64_t local = region.local_tokens().size();
   const LayerShape& shape = parameters.shape;
   const std::int64_t num_layers = parameters.layout.last_layer - parameters.layout.first_layer;
@@ -20,7 +22,7 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
   slot.clear();
   slot.resize(static_cast<std::size_t>(options.num_slots));
   for (Slot& s : slot) {
-    s.ids = slots.allocate(DType::kI32, {4 * tokens + batch});
+    s.ids = slots.allocate(DType::kI32, {4 * tokens + batch + documents + 1});
     const auto part = [&](std::int64_t index) {
       return s.ids.slice(0, index * tokens, (index + 1) * tokens);
     };
@@ -29,6 +31,7 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
     s.positions = part(2).reshape({batch, sequence});
     s.documents = part(3).reshape({batch, sequence});
     s.source = s.ids.slice(0, 4 * tokens, 4 * tokens + batch);
+    s.document_starts = s.ids.slice(0, 4 * tokens + batch, s.ids.numel());
     s.input = act(slots, {local, hidden});
     if (!parameters.layout.has_head) s.output = act(slots, {local, hidden});
     s.gradient = act(slots, {local, hidden});
@@ -47,7 +50,8 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
   }
 
   scratch_arena.reset();
-  scratch = allocate_scratch(scratch_arena, shape, batch, sequence, local, num_threads);
+  attention = plan_attention(ctx, shape, batch, sequence, documents);
+  scratch = allocate_scratch(scratch_arena, shape, batch, sequence, local, attention.workspace_bytes);
   if (options.recompute) recomputed = allocate_saved(scratch_arena, shape, batch, sequence, local);
   delta = act(scratch_arena, {local, hidden});
   rope_table = f32(scratch_arena, {sequence, config.head_dim});

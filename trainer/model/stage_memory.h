@@ -5,19 +5,22 @@
 #include <vector>
 
 #include "kernels/tensor/device.h"
+#include "trainer/model/layer_attention.h"
 #include "trainer/model/stage_model.h"
 
 namespace terroir {
 
 // One micro-batch in flight. Shape letters as in decoder_layer.h.
 struct StageModel::Slot {
-  View ids;                        // i32 [4T + B]: the five below, as one message from the host
-  View tokens, targets;            // i32 [T]
-  View positions, documents;       // i32 [B, S]
-  View source;                     // i32 [B]
-  View staged_ids;                 // page-locked host memory like ids; on the CPU ids itself
-  Event staged_ids_read;           // by the transfer
-  View input, output;              // [L, H]: what the stage receives (or embeds) and sends
+  View ids;                   // i32 [4T + B + documents + 1]: the six below, as one message from the host
+  View tokens, targets;       // i32 [T]
+  View positions, documents;  // i32 [B, S]
+  View source;                // i32 [B]
+  View document_starts;       // i32 [documents + 1], of max_documents()
+  AttentionDocuments known_documents;  // of the micro-batch in the slot
+  View staged_ids;                     // page-locked host memory like ids; on the CPU ids itself
+  Event staged_ids_read;               // by the transfer
+  View input, output;                  // [L, H]: what the stage receives (or embeds) and sends
   View gradient;                   // [L, H]: arrives from the next stage, becomes that of `input` in place
   std::vector<SavedLayer> layers;  // one a layer; with recomputation only the inputs are kept
   std::vector<View> layer_inputs;  // [L, H] each, with recomputation
@@ -42,9 +45,11 @@ struct StageModel::Memory {
   View rope_table;              // [S, D]
   std::int64_t head_chunk = 1;  // tokens whose logits exist at a time; equal on all tensor ranks
 
+  AttentionPlan attention;
+
   // Lays everything out: in planning arenas this only measures.
   void lay_out(const ModelConfig& config, const StageParameters& parameters, const StageOptions& options,
-               const TensorRegion& region, int num_threads);
+               const TensorRegion& region, OpContext& ctx);
   // After lay_out with memory: the host's side of what is transferred.
   void make_staging();
 };

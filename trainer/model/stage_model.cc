@@ -8,6 +8,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/tensor/elementwise.h"
+#include "trainer/model/document_starts.h"
 #include "trainer/model/stage_memory.h"
 
 namespace terroir {
@@ -49,7 +50,7 @@ StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, con
                                          .reduction = options.reduction,
                                          .device = ctx.stream.device()})),
       memory_(std::make_unique<Memory>(ctx.stream.device())) {
-  const auto lay_out = [&] { memory_->lay_out(config_, parameters_, options_, region_, ctx_.num_threads); };
+  const auto lay_out = [&] { memory_->lay_out(config_, parameters_, options_, region_, ctx_); };
   lay_out();
   memory_->slots.reserve();
   memory_->scratch_arena.reserve();
@@ -77,20 +78,21 @@ void StageModel::fill_tables(std::span<const std::uint16_t> token_bytes) {
 StageModel::~StageModel() = default;
 
 StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layout,
-                             const StageOptions& options, Mesh& mesh, Device device, int num_threads) {
+                             const StageOptions& options, Mesh& mesh, OpContext& ctx) {
   const TensorRegion region = make_region(mesh, options);
   const StageParameters parameters =
       make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes,
                             {.dtype = options.dtype, .reduction = options.reduction});
-  Memory memory{device};
-  memory.lay_out(config, parameters, options, region, num_threads);
+  Memory memory{ctx.stream.device()};
+  memory.lay_out(config, parameters, options, region, ctx);
   const std::int64_t all = parameter_elements(parameters.table, false);
   const std::int64_t master_bytes = options.dtype == DType::kF32 ? 0 : 4;  // else the parameters themselves
   return {.parameters = all * dtype_bytes(options.dtype),
           .gradients = all * 4 + parameters.table.reduction_scratch_bytes(),
           .optimizer_state = parameter_elements(parameters.table, true) * (8 + master_bytes),
           .activations = memory.slots.peak_bytes(),
-          .scratch = memory.scratch_arena.peak_bytes()};
+          .scratch = memory.scratch_arena.peak_bytes(),
+          .attention = memory.attention};
 }
 
 void StageModel::begin(bool training, int num_micro_batches, View loss_sums,
@@ -107,8 +109,8 @@ void StageModel::begin(bool training, int num_micro_batches, View loss_sums,
 }
 
 LayerEnvironment StageModel::environment(const Slot& slot) {
-  return {ctx_,           parameters_.shape, region_, memory_->scratch, memory_->rope_table,
-          slot.positions, slot.documents};
+  return {ctx_,           parameters_.shape,   region_, memory_->scratch, memory_->rope_table, slot.positions,
+          slot.documents, slot.known_documents};
 }
 
 void StageModel::load_batch(Slot& slot) {
@@ -117,10 +119,16 @@ void StageModel::load_batch(Slot& slot) {
   const auto parts = {&batch.tokens, &batch.targets, &batch.positions, &batch.documents, &batch.source};
   std::size_t count = 0;
   for (const auto* ids : parts) count += ids->size();
-  TERROIR_CHECK(static_cast<std::int64_t>(count) == slot.ids.numel(),
-                "a batch of {} ids for a micro-batch of {}", count, slot.ids.numel());
+  const std::int64_t expected = slot.ids.numel() - slot.document_starts.numel();
+  TERROIR_CHECK(static_cast<std::int64_t>(count) == expected, "a batch of {} ids for a micro-batch of {}",
+                count, expected);
   std::int32_t* to = slot.staged_ids.data<std::int32_t>();
   for (const auto* ids : parts) to = std::copy(ids->begin(), ids->end(), to);
+  const auto num_starts = static_cast<std::size_t>(slot.document_starts.numel());
+  const DocumentLayout layout = find_documents(batch, {to, num_starts});
+  slot.known_documents = {
+      .one_per_row = layout == DocumentLayout::kOnePerRow,
+      .starts = layout == DocumentLayout::kPacked ? ConstView(slot.document_starts) : ConstView()};
   if (slot.staged_ids.raw() == slot.ids.raw()) return;
   transfer(ctx_.stream, slot.staged_ids, slot.ids);
   slot.staged_ids_read.record(ctx_.stream);

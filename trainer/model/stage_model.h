@@ -10,6 +10,7 @@
 
 #include "data/loader/corpus.h"
 #include "parallel/schedule.h"
+#include "trainer/model/layer_attention.h"
 #include "trainer/model/stage_parameters.h"
 #include "trainer/model/step_times.h"
 
@@ -35,9 +36,10 @@ struct LossSums {
   std::vector<double> bytes;   // of text that they stand for
 };
 
-// Bytes by kind: what `train --dry-run` prints before anything is allocated.
+// Bytes by kind, and who computes attention: what `train --dry-run` prints before anything is allocated.
 struct StageMemory {
   std::int64_t parameters = 0, gradients = 0, optimizer_state = 0, activations = 0, scratch = 0;
+  AttentionPlan attention;
   std::int64_t total() const { return parameters + gradients + optimizer_state + activations + scratch; }
 };
 
@@ -48,9 +50,9 @@ class StageModel : public PipelineStage {
              OpContext& ctx, std::span<const std::uint16_t> token_bytes);
   ~StageModel() override;
 
-  // Sizes of a stage without allocating it. Collective over the mesh.
+  // Sizes of a stage without allocating it; cuDNN's plans stay in ctx. Collective over the mesh.
   static StageMemory plan(const ModelConfig& config, const StageLayout& layout, const StageOptions& options,
-                          Mesh& mesh, Device device, int num_threads);
+                          Mesh& mesh, OpContext& ctx);
 
   StageParameters& parameters() { return parameters_; }
 

@@ -75,6 +75,15 @@ SampleBatch made_up_batch(const Config& config) {
   return batch;
 }
 
+// What ops may choose.
+void configure(OpContext& ctx, const Config& config) {
+  using Kernels = AttentionPolicy::Kernels;
+  ctx.deterministic = config.deterministic;
+  ctx.cache<AttentionPolicy>().kernels = config.train.attention == "cudnn" ? Kernels::kCudnn
+                                         : config.train.attention == "own" ? Kernels::kOwn
+                                                                           : Kernels::kAuto;
+}
+
 double total(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 }  // namespace
@@ -94,6 +103,7 @@ Engine::Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const
       num_micro_batches_(micro_batches(config, mesh)),
       schedule_(make_schedule(config.parallel.schedule, mesh.size(Axis::kPipeline), num_micro_batches_)),
       times_(ctx.stream) {
+  configure(ctx, config);
   model_ = std::make_unique<StageModel>(config.model, layout_of(config, mesh),
                                         stage_options(config, mesh, schedule_, num_sources), mesh, ctx,
                                         token_bytes);
@@ -117,11 +127,12 @@ Engine::~Engine() {
   }
 }
 
-StageMemory Engine::plan(const Config& config, Mesh& mesh, Device device, int num_threads) {
+StageMemory Engine::plan(const Config& config, Mesh& mesh, OpContext& ctx) {
+  configure(ctx, config);
   const Schedule schedule =
       make_schedule(config.parallel.schedule, mesh.size(Axis::kPipeline), micro_batches(config, mesh));
   return StageModel::plan(config.model, layout_of(config, mesh), stage_options(config, mesh, schedule, 1),
-                          mesh, device, num_threads);
+                          mesh, ctx);
 }
 
 void Engine::initialize() {

@@ -33,16 +33,16 @@ DType compute_dtype(const Config& config);
 
 class Engine {
  public:
-  // Plans and allocates; parameters are zero until initialize(), or loaded through slices(). Collective over
-  // the mesh.
+  // Plans and allocates; parameters are zero until initialize(), or loaded through slices(). ctx takes from
+  // the configuration what ops may choose. Collective over the mesh.
   Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const std::uint16_t> token_bytes,
          int num_sources);
   // What is still gathered must end before its memory does.
   ~Engine();
 
-  // The memory of this rank, before allocating it. Throws UserError where the layout does not fit the model.
-  // Collective over the mesh.
-  static StageMemory plan(const Config& config, Mesh& mesh, Device device, int num_threads);
+  // The memory of this rank, before allocating it; what takes long to plan stays in ctx, which an engine
+  // should get after. Throws UserError where the layout does not fit the model. Collective over the mesh.
+  static StageMemory plan(const Config& config, Mesh& mesh, OpContext& ctx);
 
   // Weights from the configured seed; synchronize() must follow.
   void initialize();

@@ -77,21 +77,28 @@ std::int64_t available_bytes(Device device) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const Config& config, Mesh& mesh, Device device, int num_threads) {
-  MemoryPlan plan{.mine = Engine::plan(config, mesh, device, num_threads)};
+MemoryPlan plan_memory(const Config& config, Mesh& mesh, OpContext& ctx) {
+  const Device device = ctx.stream.device();
+  MemoryPlan plan{.mine = Engine::plan(config, mesh, ctx)};
   const int ranks = mesh.world().size();
-  constexpr int kColumns = kNumKinds + 1;
+  constexpr int kIdentity = kNumKinds, kRefused = kNumKinds + 1, kColumns = kNumKinds + 2;
   std::vector<std::int64_t> all(static_cast<std::size_t>(ranks) * kColumns);
   const auto kinds = by_kind(plan.mine);
   std::array<std::int64_t, kColumns> mine{};
   std::copy(kinds.begin(), kinds.end(), mine.begin());
-  mine[kNumKinds] = memory_identity(device);
+  mine[kIdentity] = memory_identity(device);
+  mine[kRefused] = plan.mine.attention.refusal.empty() ? 0 : 1;
   std::int64_t needed = 0;  // by the ranks that share this memory
   int ranks_here = 0;
   mesh.control()
       .all_gather(View(mine.data(), DType::kI64, {1, kColumns}),
                   View(all.data(), DType::kI64, {ranks, kColumns}), Stream(), "memory plan")
       .wait();
+  for (int rank = 0; rank < ranks; ++rank)
+    if (all[static_cast<std::size_t>(rank * kColumns + kRefused)] != 0)
+      throw UserError(ExitCode::kUsage, Place{.key = "train.attention"},
+                      mine[kRefused] != 0 ? plan.mine.attention.refusal
+                                          : fmt::format("rank {} cannot compute it so", rank));
   plan.table = fmt::format("{:>6}", "rank");
   for (const char* kind : kKinds) plan.table += fmt::format("{:>14}", kind);
   plan.table += fmt::format("{:>14}\n", "total MiB");
@@ -104,7 +111,7 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, Device device, int num_
       total += bytes;
     }
     plan.table += fmt::format("{:>14.1f}\n", mib(total));
-    if (all[static_cast<std::size_t>(rank * kColumns + kNumKinds)] != mine[kNumKinds]) continue;
+    if (all[static_cast<std::size_t>(rank * kColumns + kIdentity)] != mine[kIdentity]) continue;
     needed += total;
     ++ranks_here;
   }

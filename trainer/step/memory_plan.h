@@ -14,9 +14,9 @@ struct MemoryPlan {
   std::string table;  // all ranks, for people
 };
 // Plans every rank. Throws UserError (exit 2) when the ranks that share this rank's memory, a machine's or a
-// GPU's, need more than is available, with what is needed, what there is and the largest parts. Collective
-// over the mesh.
-MemoryPlan plan_memory(const Config& config, Mesh& mesh, Device device, int num_threads);
+// GPU's, need more than is available, with what is needed, what there is and the largest parts; and when
+// attention cannot be computed as train.attention asks. Collective over the mesh.
+MemoryPlan plan_memory(const Config& config, Mesh& mesh, OpContext& ctx);
 
 // Bytes this process holds in memory now.
 std::int64_t resident_bytes();

@@ -65,6 +65,13 @@ Mesh make_mesh(const Config& config, World& world) {
                                                  config.parallel.context, config.parallel.pipeline));
 }
 
+OpContext make_context(const Stream& stream, int num_threads) {
+  OpContext ctx;
+  ctx.stream = stream;
+  ctx.num_threads = num_threads;
+  return ctx;
+}
+
 // Everything between the first and the last step of one process's part in a run.
 class Training {
  public:
@@ -78,7 +85,9 @@ class Training {
         rank_(world.rank()),
         threads_(config_.train.threads > 0 ? static_cast<int>(config_.train.threads)
                                            : threads_per_rank(world)),
-        memory_(plan_memory(config_, mesh_, device_.device, threads_)),
+        stream_(device_.device),
+        ctx_(make_context(stream_, threads_)),
+        memory_(plan_memory(config_, mesh_, ctx_)),
         corpus_(corpus_options(config_, tokenizer_)),
         folder_(run_folder(config_)) {
     require_equal_on_all_ranks(to_yaml(config_), "the configuration", mesh_.control());
@@ -110,14 +119,14 @@ class Training {
   std::unique_ptr<World> device_world_;  // on CUDA
   Mesh mesh_;
   int rank_, threads_;
+  OwnedStream stream_;
+  OpContext ctx_;
   MemoryPlan memory_;
   Corpus corpus_;
   RunFolder folder_;
   // From here on: what start() makes.
   std::optional<FileLock> lock_;
   std::optional<Logger> log_;
-  std::optional<OwnedStream> stream_;
-  OpContext ctx_;
   std::optional<Engine> engine_;
   std::optional<Validation> validation_;
   std::optional<MetricsWriter> metrics_;
@@ -134,6 +143,8 @@ void Training::describe(Logger& log) const {
   log.info("{} ranks over {}: tensor {} x data {} x pipeline {}, {} threads a rank", mesh_.world().size(),
            mesh_.world().transport(), shape.tensor, shape.data, shape.pipeline, threads_);
   log.info("device: {}; weights and activations {}", device_.description, config_.precision.compute);
+  if (!memory_.mine.attention.description.empty())
+    log.info("attention: {}", memory_.mine.attention.description);
   log.info("memory a rank will use, MiB:\n{}", memory_.table);
 }
 
@@ -156,9 +167,6 @@ void Training::start() {
   mesh_.control().barrier(ctx_.stream, "run folder");
   log_.emplace(rank_, folder_.log(rank_), options_.quiet);
   describe(*log_);
-  stream_.emplace(device_.device);
-  ctx_.stream = *stream_;
-  ctx_.num_threads = threads_;
   engine_.emplace(config_, mesh_, ctx_, tokenizer_.token_bytes(), corpus_.num_sources());
   const StartPoint start = find_start(&*log_);  // again, now that no other job can save here
   if (start.resume) {
