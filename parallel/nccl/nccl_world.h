@@ -1,5 +1,8 @@
 // Device tensors between GPUs through NCCL. Part of libterroir_cuda.so.
 //
+// Loading the module sets NCCL_RUNTIME_CONNECT=0 unless it is set: ranks connect as groups are made, not at
+// an algorithm's first use, where hosts could wait for each other in a circle.
+//
 // Each group has an NCCL communicator with a stream of its own for collectives; each pair of neighbouring
 // pipeline stages has one for each direction, so that a receive that waits never holds up a send. An
 // operation starts after the work enqueued on the caller's stream before it, runs beside what is enqueued
@@ -21,7 +24,7 @@ namespace terroir {
 // Host tensors go over `host`, which must outlive it and over which communicators find each other. Collective
 // calls to group() of more than one rank return when all members are connected, or throw after
 // options.timeout_s. Sums are NCCL's: repeatable for one number and placement of ranks, not the bits of the
-// host transports.
+// host transports; a maximum of floats drops NaN.
 std::unique_ptr<World> nccl_world(World& host, Device device, const WorldOptions& options);
 
 }  // namespace terroir

@@ -1,9 +1,12 @@
 // Streams, events and copies: in order within a stream, in any order otherwise, as late as possible.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "tests/cuda_on_cpu/device_array.h"
+#include "tests/cuda_on_cpu/runtime.h"
 
 namespace cuda_on_cpu {
 namespace {
@@ -75,6 +78,41 @@ TEST(Stream, QueryMakesProgressAndIsNotReadyWhileThereWasWork) {
   EXPECT_EQ(cudaStreamQuery(stream), cudaSuccess);
   EXPECT_EQ(array.values()[0], 8);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+}
+
+// Another rank's device may be busy with what this rank has still to call.
+TEST(Memory, FreeingWaitsForItsOwnDevice) {
+  const ScopedVariable gpus("TERROIR_EMULATED_GPUS", "2");
+  const DeviceArray<int> array(1);
+  const TestStream stream;
+  terroir::cuda::launch(store, one, one, 0, stream, array.data(), 7);
+  cudaSetDevice(1);
+  { const DeviceArray<int> of_the_other(1); }
+  EXPECT_EQ(array.values()[0], kPoison);
+  cudaSetDevice(0);
+  { const DeviceArray<int> of_the_same(1); }
+  EXPECT_EQ(array.values()[0], 7);
+}
+
+TEST(Stream, TheHostSleepsUntilAnotherThreadHasEnqueuedWhatIsMissing) {
+  const DeviceArray<int> array(1);
+  const TestStream stream;
+  std::atomic<bool> here = false;
+  {
+    const Lock lock(runtime_mutex);
+    put(stream, {.may_start = [&] { return here.load(); }});
+  }
+  terroir::cuda::launch(store, one, one, 0, stream, array.data(), 7);
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    here = true;
+    const TestStream of_the_other;
+    terroir::cuda::launch(store, one, one, 0, of_the_other, array.data(), 1);
+    of_the_other.synchronize();
+  });
+  stream.synchronize();
+  other.join();
+  EXPECT_TRUE(here);
 }
 
 TEST(Stream, DestroyedWithWorkStillRunsIt) {
