@@ -18,6 +18,9 @@ ops=$(sed -n 's/^ *OpFunction<.*> \([a-z0-9_]*\);$/\1/p' "$root/kernels/op_table
 for op in $ops copy_ceiling product_ceiling; do
   grep -q "\"name\": \"$op/" "$folder/bench.json" || fail "$op is not timed"
 done
+for op in attention_forward attention_backward; do
+  grep -q "\"name\": \"$op/cudnn/bf16/.*/documents:2" "$folder/bench.json" || fail "$op through cuDNN is not timed"
+done
 
 # Each has a share, and TB/s or TFLOP/s or both, all positive.
 awk -F '[:,] *' '

@@ -122,7 +122,13 @@ std::int64_t Bench::free_bytes() const {
 }
 
 std::optional<std::string> Bench::left_out(const Case& c) {
-  const std::int64_t bytes = planned_bytes(c), free = free_bytes();
+  std::int64_t bytes = 0;
+  try {
+    bytes = planned_bytes(c);
+  } catch (const SystemError& error) {
+    return fmt::format("{} left out: {}", c.name, error.what());
+  }
+  const std::int64_t free = free_bytes();
   if (bytes <= free) return {};
   constexpr double kGiB = 1 << 30;
   return fmt::format("{} left out: {:.1f} GiB needed, {:.1f} free", c.name, static_cast<double>(bytes) / kGiB,

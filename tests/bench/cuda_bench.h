@@ -50,8 +50,9 @@ struct Operation {
   std::function<void(OpContext&)> call;  // enqueues it once
 };
 struct Case {
-  std::string name;                           // op/variant/dtype/sizes
-  std::function<Operation(Memory&)> prepare;  // tensors of one call; may enqueue what comes before it
+  std::string name;  // op/variant/dtype/sizes
+  // Tensors of one call; may enqueue what comes before it. SystemError: the device cannot compute it.
+  std::function<Operation(Memory&)> prepare;
 };
 
 struct BenchOptions {

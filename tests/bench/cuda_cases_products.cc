@@ -75,31 +75,63 @@ std::string attention_name(const AttentionShape& s, DType dtype) {
                      s.head_size, s.documents > 1 ? fmt::format("/documents:{}", s.documents) : "");
 }
 
-Case attention_forward_case(const AttentionShape& shape, DType dtype) {
-  return {"attention_forward/" + attention_name(shape, dtype), [=](Memory& m) -> Operation {
-            const Attention a(m, shape, dtype);
-            return {{.flops = attention_flops(shape, 2)}, [=](OpContext& ctx) {
-                      attention_forward(ctx, {a.inputs, a.o, a.lse});
-                    }};
-          }};
+// Whose kernels: our own, or what attention takes where the host knows the documents.
+enum class Whose { kOwn, kCudnn };
+
+AttentionDocuments known_documents(Memory& m, const AttentionShape& s, Whose whose) {
+  if (whose == Whose::kOwn) return {};
+  if (s.documents == 1) return {.one_per_row = true, .starts = {}};
+  std::vector<std::int32_t> starts;
+  for (std::int64_t i = 0; i <= s.batch * s.documents; ++i)
+    starts.push_back(static_cast<std::int32_t>(i * (s.sequence / s.documents)));
+  return {.one_per_row = false, .starts = m.ints(starts)};
 }
 
-Case attention_backward_case(const AttentionShape& shape, DType dtype) {
+// Throws SystemError where cuDNN is wanted and does not compute it.
+template <class Args>
+void add_workspace(Memory& m, Whose whose, Args& args) {
+  AttentionKernels kernels;
+  const std::int64_t bytes = attention_workspace_bytes(m.ctx(), args, &kernels);
+  if (whose == Whose::kCudnn && !kernels.cudnn) throw SystemError("attention through cuDNN", kernels.reason);
+  args.workspace = m.workspace(bytes);
+}
+
+AttentionForwardArgs forward_args(Memory& m, const Attention& a, Whose whose) {
+  AttentionForwardArgs args{.inputs = a.inputs, .o = a.o, .lse = a.lse};
+  args.inputs.known_documents = known_documents(m, a.shape, whose);
+  add_workspace(m, whose, args);
+  return args;
+}
+
+std::string attention_name(const char* op, Whose whose, const AttentionShape& shape, DType dtype) {
+  return fmt::format("{}/{}{}", op, whose == Whose::kCudnn ? "cudnn/" : "", attention_name(shape, dtype));
+}
+
+Case attention_forward_case(const AttentionShape& shape, DType dtype, Whose whose) {
   return {
-      "attention_backward/" + attention_name(shape, dtype), [=](Memory& m) -> Operation {
+      attention_name("attention_forward", whose, shape, dtype), [=](Memory& m) -> Operation {
+        const AttentionForwardArgs args = forward_args(m, Attention(m, shape, dtype), whose);
+        return {{.flops = attention_flops(shape, 2)}, [=](OpContext& ctx) { attention_forward(ctx, args); }};
+      }};
+}
+
+Case attention_backward_case(const AttentionShape& shape, DType dtype, Whose whose) {
+  return {
+      attention_name("attention_backward", whose, shape, dtype), [=](Memory& m) -> Operation {
         const Attention a(m, shape, dtype);
         const View gradients = m.zeros(dtype, {shape.batch * shape.sequence, a.fused.size(1)});
-        const AttentionSizes sizes{shape.batch, shape.sequence, shape.heads, shape.sequence, shape.head_size};
-        const AttentionBackwardArgs args{
-            .inputs = a.inputs,
+        const AttentionForwardArgs forward = forward_args(m, a, whose);
+        AttentionBackwardArgs args{
+            .inputs = forward.inputs,
             .o = a.o,
             .lse = a.lse,
             .dout = m.random(dtype, {shape.batch, shape.sequence, shape.heads, shape.head_size}),
             .dq = a.heads_of(gradients, 0, shape.heads),
             .dk = a.heads_of(gradients, shape.heads, shape.kv_heads),
             .dv = a.heads_of(gradients, shape.heads + shape.kv_heads, shape.kv_heads),
-            .workspace = m.workspace(attention_backward_workspace_bytes(sizes, m.ctx().num_threads))};
-        if (!m.planning()) attention_forward(m.ctx(), {a.inputs, a.o, a.lse});
+            .workspace = {}};
+        add_workspace(m, whose, args);
+        if (!m.planning()) attention_forward(m.ctx(), forward);
         return {{.flops = attention_flops(shape, 5)}, [=](OpContext& ctx) { attention_backward(ctx, args); }};
       }};
 }
@@ -132,11 +164,13 @@ void add_matmul_cases(const BenchSizes& sizes, std::vector<Case>& cases) {
 
 void add_attention_cases(const BenchSizes& sizes, std::vector<Case>& cases) {
   for (const AttentionShape& shape : sizes.attention) {
-    cases.push_back(attention_forward_case(shape, DType::kBF16));
-    cases.push_back(attention_backward_case(shape, DType::kBF16));
+    for (const Whose whose : {Whose::kOwn, Whose::kCudnn}) {
+      cases.push_back(attention_forward_case(shape, DType::kBF16, whose));
+      cases.push_back(attention_backward_case(shape, DType::kBF16, whose));
+    }
   }
-  cases.push_back(attention_forward_case(sizes.attention_f32, DType::kF32));
-  cases.push_back(attention_backward_case(sizes.attention_f32, DType::kF32));
+  cases.push_back(attention_forward_case(sizes.attention_f32, DType::kF32, Whose::kOwn));
+  cases.push_back(attention_backward_case(sizes.attention_f32, DType::kF32, Whose::kOwn));
   cases.push_back(attention_merge_case(sizes.attention.back()));
 }
 
