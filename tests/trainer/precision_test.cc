@@ -113,9 +113,10 @@ TEST(Bf16Reduction, MemoryPlanHasTheRoomToRoundABucket) {
   run_threads(2, {.timeout_s = 60}, [&](World& world) {
     Mesh mesh(world, MeshShape{.data = 2});
     Config mine = config;
-    const std::int64_t plain = Engine::plan(mine, mesh, {}, 1).gradients;
+    OpContext ctx;
+    const std::int64_t plain = Engine::plan(mine, mesh, ctx).gradients;
     mine.precision.reduction = "bf16";
-    const std::int64_t rounded = Engine::plan(mine, mesh, {}, 1).gradients;
+    const std::int64_t rounded = Engine::plan(mine, mesh, ctx).gradients;
     if (world.rank() != 0) return;
     f32 = plain;
     bf16 = rounded;
