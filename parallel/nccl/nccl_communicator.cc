@@ -262,7 +262,11 @@ class NcclCommunicator : public Communicator {
     flight->tensor = tensor;
     flight->inputs_ready.record(stream);
     flight->inputs_ready.order_before(channel.stream());
-    channel.enqueue(call, calls);
+    try {
+      channel.enqueue(call, calls);
+    } catch (const TransportError& error) {
+      env_.watch.lost(*flight, error.what());
+    }
     flight->complete.record(channel.stream());
     env_.watch.add(flight);
     return Work(std::make_shared<FlyingOperation>(std::move(flight), stream, env_.watch));

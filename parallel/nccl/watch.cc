@@ -49,6 +49,12 @@ void Watch::add(std::shared_ptr<Flight> flight) {
   wake_.notify_all();
 }
 
+void Watch::lost(const Flight& flight, const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  if (!failure_) fail(flight, reason);
+  std::rethrow_exception(failure_);
+}
+
 void Watch::give_up(const Flight& flight) noexcept {
   const std::lock_guard lock(mutex_);
   try {

@@ -34,6 +34,8 @@ class Watch {
   std::shared_ptr<Flight> take();
   // Both events are recorded: watches until it is complete.
   void add(std::shared_ptr<Flight> flight);
+  // It could not be enqueued: all operations end, and this throws as check() does.
+  [[noreturn]] void lost(const Flight& flight, const std::string& reason);
   // Nobody waits for it any more: unless it is complete, all operations end, and check() throws.
   void give_up(const Flight& flight) noexcept;
   void set_position(std::int64_t step, const char* phase);

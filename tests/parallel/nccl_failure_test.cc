@@ -108,6 +108,33 @@ TEST(NcclFailure, AnErrorThatNcclReportsEndsTheOperationBeforeItsDeadline) {
   EXPECT_LT(outcomes[1].seconds, kSoon);
 }
 
+TEST(NcclFailure, WhatCannotBeEnqueuedIsNamedAndEndsTheOthers) {
+  load_cuda_module();
+  const auto break_network =
+      reinterpret_cast<void (*)(bool)>(cuda_module_symbol("nccl_on_cpu_break_network"));
+  std::atomic<int> num_enqueued = 0;
+  const auto outcomes = on_gpus(2, 60, [&](Gpu& gpu) {
+    const auto data = gpu.group(Queue::kData, "data"), tensor = gpu.group(Queue::kTensor, "tensor");
+    const Buffer memory = gpu.buffer(2);
+    const View x = memory.view(DType::kF32, {1}), y = memory.view(DType::kF32, {1}, 4);
+    Work pending;
+    if (gpu.world.rank() == 0) pending = tensor->all_reduce(x, ReduceOp::kSum, gpu.ctx.stream, "pending");
+    ++num_enqueued;
+    sleep_until(num_enqueued, 2);
+    break_network(true);
+    gpu.world.set_position(5, "update");
+    EXPECT_THROW(reduce(gpu, *data, y, "parameters"), TransportError);
+    gpu.world.check();
+  });
+  break_network(false);
+  for (const Outcome& outcome : outcomes) {
+    EXPECT_THAT(outcome.error, AllOf(HasSubstr("all_reduce of 'p"), HasSubstr("f32[1] over group "),
+                                     HasSubstr("remote process exited or there was a network error")));
+    EXPECT_LT(outcome.seconds, kSoon);
+  }
+  EXPECT_THAT(outcomes[1].error, HasSubstr("rank 1, step 5 (update): all_reduce of 'parameters'"));
+}
+
 TEST(NcclFailure, LaterAndPendingOperationsFailAtOnce) {
   std::atomic<int> num_failed = 0;
   const auto outcomes = on_gpus(2, 0.3, [&](Gpu& gpu) {
