@@ -122,11 +122,12 @@ class ParameterTable {
   ParamBucket& at(const BucketIndex& index) { return classes_[index.param_class].buckets[index.bucket]; }
   View view_of(const Buffer& buffer, DType dtype, int block, std::int64_t columns) const;
   ParameterStorage storage_;
+  // Before classes_, whose gathers on their way must be cancelled before their memory goes.
+  std::vector<Memory> memory_;  // of each class
+  Buffer reduction_scratch_;
   std::vector<BucketIndex> gather_order_;
   std::vector<ParamBlock> blocks_;
   std::vector<ParamClass> classes_;
-  std::vector<Memory> memory_;  // of each class
-  Buffer reduction_scratch_;
 };
 
 // Fills slices of weights (host memory): N(0, std) for matrices, 1 for norm weights, 0 for biases. A pure
