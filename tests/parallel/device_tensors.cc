@@ -4,6 +4,7 @@
 
 #include "kernels/tensor/buffer.h"
 #include "kernels/tensor/device.h"
+#include "tests/parallel/forwarding_world.h"
 
 namespace terroir::test {
 namespace {
@@ -132,23 +133,14 @@ class ThroughDevice : public Communicator {
   std::list<std::weak_ptr<Mirror>> mirrors_;
 };
 
-class ThroughDeviceWorld : public World {
+class ThroughDeviceWorld : public ForwardingWorld {
  public:
-  ThroughDeviceWorld(World& world, Device device) : world_(world), stream_(device) {}
-  int rank() const override { return world_.rank(); }
-  int size() const override { return world_.size(); }
-  int local_rank() const override { return world_.local_rank(); }
-  int local_size() const override { return world_.local_size(); }
-  const std::string& transport() const override { return world_.transport(); }
+  ThroughDeviceWorld(World& world, Device device) : ForwardingWorld(world), stream_(device) {}
   std::unique_ptr<Communicator> group(const std::vector<int>& ranks, Queue queue, std::string name) override {
     return std::make_unique<ThroughDevice>(world_.group(ranks, queue, std::move(name)), stream_);
   }
-  void set_position(std::int64_t step, const char* phase) override { world_.set_position(step, phase); }
-  void check() override { world_.check(); }
-  void abort(int exit_code) noexcept override { world_.abort(exit_code); }
 
  private:
-  World& world_;
   OwnedStream stream_;
 };
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <stdexcept>
 
+#include "tests/parallel/forwarding_world.h"
 #include "tests/trainer/layout_case.h"
 #include "trainer/step/engine.h"
 
@@ -84,25 +85,14 @@ class LateGroup : public Communicator {
   Behaviour& behaviour_;
 };
 
-class LateWorld : public World {
+class LateWorld : public ForwardingWorld {
  public:
-  explicit LateWorld(World& world) : world_(world) {}
-  int rank() const override { return world_.rank(); }
-  int size() const override { return world_.size(); }
-  int local_rank() const override { return world_.local_rank(); }
-  int local_size() const override { return world_.local_size(); }
-  const std::string& transport() const override { return world_.transport(); }
+  using ForwardingWorld::ForwardingWorld;
   std::unique_ptr<Communicator> group(const std::vector<int>& ranks, Queue queue, std::string name) override {
     return std::make_unique<LateGroup>(world_.group(ranks, queue, std::move(name)), behaviour);
   }
-  void set_position(std::int64_t step, const char* phase) override { world_.set_position(step, phase); }
-  void check() override { world_.check(); }
-  void abort(int exit_code) noexcept override { world_.abort(exit_code); }
 
   Behaviour behaviour;
-
- private:
-  World& world_;
 };
 
 struct Late {

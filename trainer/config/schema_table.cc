@@ -348,8 +348,7 @@ const std::vector<ConfigSection>& config_sections() {
       {"parallel", "The layout over ranks; data parallelism is what is left of the world."},
       {"train", "How much to train, and in which portions."},
       {"precision",
-       "What is rounded to what: training in f32 throughout, in bf16 with f32 where sums grow, or with less "
-       "memory and traffic."},
+       "What is rounded to what. Master weights and the sums of gradients over micro-batches are f32."},
       {"optimizer", "The update of the weights."},
       {"schedule", "The learning rate over the run."},
       {"checkpoint", "When state is saved, and what happens when a run is started again."},
