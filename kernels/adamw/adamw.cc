@@ -9,12 +9,16 @@ namespace {
 
 void check_arguments(const OpContext& ctx, const AdamWArgs& args) {
   const ArgumentCheck check("adamw", ctx);
-  check.tensor("params", args.params, DType::kF32, {kAnySize});
-  check.same_shape("grads", args.grads, DType::kF32, args.params);
+  check.compute_dtype("params", args.params);
+  check.tensor("params", args.params, args.params.dtype(), {kAnySize});
+  check.compute_dtype("grads", args.grads);
+  check.same_shape("grads", args.grads, args.grads.dtype(), args.params);
   check.same_shape("exp_avg", args.exp_avg, DType::kF32, args.params);
   check.same_shape("exp_avg_sq", args.exp_avg_sq, DType::kF32, args.params);
   if (args.params_bf16.rank() > 0)
     check.same_shape("params_bf16", args.params_bf16, DType::kBF16, args.params);
+  check.require(!args.params_bf16 || args.params.dtype() == DType::kF32,
+                "params_bf16 beside params that are {}", args.params);
   check.require(args.scalars != nullptr, "scalars must be given");
 }
 

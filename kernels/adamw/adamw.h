@@ -6,6 +6,11 @@
 //   p = p - lr weight_decay p - lr (m / bias_correction1) / (sqrt(v / bias_correction2) + eps)
 //
 // lr, the bias corrections, grad_scale and the skip flag change from step to step and are read on the device.
+//
+// bf16 parameters are rounded stochastically (Gupta et al., "Deep Learning with Limited Numerical Precision",
+// 2015): up or down with probabilities that make the result right on average, so that updates of less than
+// half a bf16 step are not lost. The random numbers are a hash of the step's rounding_seed and the element's
+// number: equal for equal runs, on every device.
 #pragma once
 
 #include <span>
@@ -23,12 +28,13 @@ struct AdamWOptions {
 };
 
 struct AdamWArgs {
-  View params;               // f32 [n], updated
-  ConstView grads;           // f32 [n]
+  View params;               // f32 or bf16 [n], updated
+  ConstView grads;           // f32 or bf16 [n]
   View exp_avg, exp_avg_sq;  // f32 [n], updated: m and v
-  View params_bf16;          // bf16 [n], optional, written: the new parameters, rounded to nearest even
+  View params_bf16;  // bf16 [n], with f32 params, optional, written: the new ones, rounded to nearest even
   const StepScalars* scalars = nullptr;  // in the memory of the context's device
   AdamWOptions options;
+  std::uint32_t first_element = 0;  // number of params[0], modulo 2^32
 };
 // All tensors are contiguous and share no memory. If scalars->skip is not 0 nothing is written. Every element
 // is computed on its own: results do not depend on the number of threads, nor on how ZeRO cuts the

@@ -11,7 +11,10 @@ std::int64_t squared_norm_workspace(Device device) {
 
 void squared_norm(OpContext& ctx, const SquaredNormArgs& args) {
   const ArgumentCheck check("squared_norm", ctx);
-  for (const ConstView& x : args.x) check.tensor("x", x, DType::kF32, {kAnySize});
+  for (const ConstView& x : args.x) {
+    check.compute_dtype("x", x);
+    check.tensor("x", x, x.dtype(), {kAnySize});
+  }
   check.tensor("out", args.out, DType::kF64, {1});
   if (args.nonfinite) check.tensor("nonfinite", args.nonfinite, DType::kI32, {1});
   check.workspace(args.workspace, squared_norm_workspace(ctx.stream.device()));

@@ -10,7 +10,7 @@
 namespace terroir {
 
 struct SquaredNormArgs {
-  std::span<const ConstView> x;  // each f32 [n], contiguous
+  std::span<const ConstView> x;  // each f32 or bf16 [n], contiguous
   View out;        // f64 [1], added to: the sum of all x^2; becomes non-finite if x has a NaN or an infinity
   View nonfinite;  // i32 [1], optional: set to 1 if x has a NaN or an infinity, else left as it is
   View workspace;  // u8 [squared_norm_workspace(...)]; its contents do not matter

@@ -13,21 +13,46 @@
 HWY_BEFORE_NAMESPACE();
 namespace terroir::HWY_NAMESPACE {
 
-double sum_of_squares_f64(const float* x, std::int64_t n) {
-  const hn::ScalableTag<double> d;
-  const hn::Rebind<float, decltype(d)> half;  // as many floats as there are doubles in a vector
+using DoubleTag = hn::ScalableTag<double>;
+
+HWY_INLINE float widened(float value) { return value; }
+HWY_INLINE float widened(BFloat16 value) {
+  const std::uint32_t bits = std::uint32_t{value.bits} << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof(result));
+  return result;
+}
+HWY_INLINE hn::Vec<DoubleTag> load_doubles(const float* from) {
+  return hn::PromoteTo(DoubleTag(), hn::LoadU(hn::Rebind<float, DoubleTag>(), from));
+}
+HWY_INLINE hn::Vec<DoubleTag> load_doubles(const BFloat16* from) {
+  const hn::Rebind<std::uint16_t, DoubleTag> d16;
+  const hn::Rebind<std::uint32_t, DoubleTag> d32;
+  const auto bits = hn::LoadU(d16, reinterpret_cast<const std::uint16_t*>(from));
+  const auto wide = hn::ShiftLeft<16>(hn::PromoteTo(d32, bits));
+  return hn::PromoteTo(DoubleTag(), hn::BitCast(hn::Rebind<float, DoubleTag>(), wide));
+}
+
+template <class T>
+HWY_INLINE double sum_of_squares_of(const T* x, std::int64_t n) {
+  const DoubleTag d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   auto sum0 = hn::Zero(d), sum1 = hn::Zero(d);
   std::int64_t i = 0;
   for (; i + 2 * lanes <= n; i += 2 * lanes) {
-    const auto value0 = hn::PromoteTo(d, hn::LoadU(half, x + i));
-    const auto value1 = hn::PromoteTo(d, hn::LoadU(half, x + i + lanes));
+    const auto value0 = load_doubles(x + i), value1 = load_doubles(x + i + lanes);
     sum0 = hn::MulAdd(value0, value0, sum0);
     sum1 = hn::MulAdd(value1, value1, sum1);
   }
   double sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
-  for (; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  for (; i < n; ++i) sum += static_cast<double>(widened(x[i])) * static_cast<double>(widened(x[i]));
   return sum;
+}
+
+// Elements [begin, begin + n).
+double sum_of_squares_f64(const ConstView& x, std::int64_t begin, std::int64_t n) {
+  if (x.dtype() == DType::kBF16) return sum_of_squares_of(x.data<BFloat16>() + begin, n);
+  return sum_of_squares_of(x.data<float>() + begin, n);
 }
 
 }  // namespace terroir::HWY_NAMESPACE
@@ -47,12 +72,11 @@ double sum_of_squares(int num_threads, const ConstView& view) {
   const std::int64_t n = view.numel();
   const std::int64_t length = std::max(kMinPieceElements, (n + kMaxPieces - 1) / kMaxPieces);
   const std::int64_t pieces = (n + length - 1) / length;
-  const float* x = view.data<float>();
   std::array<double, kMaxPieces> sums{};
   parallel_for(num_threads, pieces, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t piece = begin; piece < end; ++piece)
       sums[static_cast<std::size_t>(piece)] =
-          sum_of_piece(x + piece * length, std::min(length, n - piece * length));
+          sum_of_piece(view, piece * length, std::min(length, n - piece * length));
   });
   double total = 0;
   for (std::int64_t piece = 0; piece < pieces; ++piece) total += sums[static_cast<std::size_t>(piece)];

@@ -11,6 +11,7 @@ void step_scalars(OpContext& ctx, const StepScalarsArgs& args) {
   check.require(args.num_sources > 0 && args.totals.size(0) >= 3 * args.num_sources + 1,
                 "totals is {} for {} sources", args.totals, args.num_sources);
   check.tensor("rates", args.rates, DType::kF32, {3});
+  check.tensor("rounding_seed", args.rounding_seed, DType::kI32, {1});
   check.tensor("grad_norm", args.grad_norm, DType::kF64, {1});
   check.require(args.scalars != nullptr, "scalars must be given");
   op_table(ctx.stream.device()).step_scalars(ctx, args);

@@ -23,6 +23,7 @@ void step_scalars(OpContext&, const StepScalarsArgs& args) {
                    .bias_correction1 = rates[1],
                    .bias_correction2 = rates[2],
                    .grad_scale = static_cast<float>(to_mean * clip),
+                   .rounding_seed = static_cast<std::uint32_t>(*args.rounding_seed.data<std::int32_t>()),
                    .skip = finite && targets > 0 ? 0 : 1};
 }
 

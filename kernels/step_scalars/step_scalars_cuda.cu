@@ -10,8 +10,8 @@ namespace {
 __device__ __forceinline__ bool is_finite(double value) { return fabs(value) <= DBL_MAX; }
 
 __global__ void step_scalars_kernel(const double* totals, std::int64_t num_sources, const float* rates,
-                                    double loss_scale, double grad_clip, double* grad_norm,
-                                    StepScalars* scalars) {
+                                    const std::int32_t* rounding_seed, double loss_scale, double grad_clip,
+                                    double* grad_norm, StepScalars* scalars) {
   double nats = 0, targets = 0;
   for (std::int64_t source = 0; source < num_sources; ++source) {
     nats += totals[source];
@@ -26,6 +26,7 @@ __global__ void step_scalars_kernel(const double* totals, std::int64_t num_sourc
   scalars->bias_correction1 = rates[1];
   scalars->bias_correction2 = rates[2];
   scalars->grad_scale = static_cast<float>(to_mean * clip);
+  scalars->rounding_seed = static_cast<std::uint32_t>(*rounding_seed);
   scalars->skip = is_finite(squared) && is_finite(nats) && targets > 0 ? 0 : 1;
 }
 
@@ -34,7 +35,8 @@ __global__ void step_scalars_kernel(const double* totals, std::int64_t num_sourc
 void step_scalars(OpContext& ctx, const StepScalarsArgs& args) {
   launch(step_scalars_kernel, dim3(1), dim3(1), 0, native_stream(ctx),
          static_cast<const double*>(args.totals.raw()), args.num_sources,
-         static_cast<const float*>(args.rates.raw()), args.loss_scale, args.grad_clip,
+         static_cast<const float*>(args.rates.raw()),
+         static_cast<const std::int32_t*>(args.rounding_seed.raw()), args.loss_scale, args.grad_clip,
          static_cast<double*>(args.grad_norm.raw()), args.scalars);
 }
 

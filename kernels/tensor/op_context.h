@@ -45,10 +45,11 @@ struct OpContext {
 // between steps and no host wait is needed: AdamW reads them on the device.
 struct StepScalars {
   float learning_rate = 0;
-  float bias_correction1 = 1;  // 1 - beta1^t
-  float bias_correction2 = 1;  // 1 - beta2^t
-  float grad_scale = 1;        // exact loss factor times clip coefficient
-  std::int32_t skip = 0;       // not 0: nothing is written
+  float bias_correction1 = 1;       // 1 - beta1^t
+  float bias_correction2 = 1;       // 1 - beta2^t
+  float grad_scale = 1;             // exact loss factor times clip coefficient
+  std::uint32_t rounding_seed = 0;  // of stochastic rounding: another one in each step
+  std::int32_t skip = 0;            // not 0: nothing is written
 };
 
 }  // namespace terroir

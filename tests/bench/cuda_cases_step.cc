@@ -117,6 +117,7 @@ Case step_scalars_case() {
             const StepScalarsArgs args{.totals = m.zeros(DType::kF64, {3 * kSources + 1}),
                                        .num_sources = kSources,
                                        .rates = m.constant(DType::kF32, {3}, 1),
+                                       .rounding_seed = m.ints({1}),
                                        .grad_clip = 1,
                                        .grad_norm = m.zeros(DType::kF64, {1}),
                                        .scalars = static_cast<StepScalars*>(scalars.raw())};

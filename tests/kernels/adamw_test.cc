@@ -194,6 +194,113 @@ TEST(AdamW, AListOfManyTensorsUsesTheOptionsAndScalarsOfEach) {
   }
 }
 
+TEST_P(AdamWOf, GradientsMayBeBf16) {
+  const std::int64_t n = GetParam();
+  Tensors wide(n), half(n);
+  half.grads = Tensor({n}, 0, DType::kBF16);
+  half.grads.randomize(2);
+  std::vector<float> rounded;
+  for (const double value : values(half.grads)) rounded.push_back(static_cast<float>(value));
+  wide.grads.assign(rounded);
+  const AdamWOptions options = {.weight_decay = 0.1};
+  for (Tensors* tensors : {&wide, &half}) tensors->step(scalars_of_step(2, options), options);
+  expect_same_bits(half.params, wide.params, "params");
+  expect_same_bits(half.exp_avg_sq, wide.exp_avg_sq, "exp_avg_sq");
+  expect_same_bits(half.params_bf16, wide.params_bf16, "params_bf16");
+}
+
+// Rounds up when the bits that are cut off and these 16 together carry: Wellons' lowbias32, in plain words.
+float rounded_stochastically(float value, std::uint32_t seed, std::uint32_t element) {
+  std::uint32_t x = seed + element * 0x9E3779B9U, bits;
+  x ^= x >> 16;
+  x *= 0x7FEB352DU;
+  x ^= x >> 15;
+  x *= 0x846CA68BU;
+  x ^= x >> 16;
+  std::memcpy(&bits, &value, 4);
+  bits = (bits + (x >> 16)) & 0xFFFF0000U;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+// Parameters kept in bf16, and f32 ones of the same values.
+struct Bf16Tensors {
+  explicit Bf16Tensors(std::int64_t n) : half(n), wide(n) {
+    half.params = Tensor({n}, 0, DType::kBF16);
+    half.params.randomize(1);
+    std::vector<float> start;
+    for (const double value : values(half.params)) start.push_back(static_cast<float>(value));
+    wide.params.assign(start);
+    for (Tensors* tensors : {&half, &wide}) tensors->grads.randomize(2);
+  }
+  Tensors half, wide;
+};
+
+TEST_P(AdamWOf, Bf16ParametersAreTheF32OnesRoundedStochastically) {
+  Bf16Tensors both(GetParam());
+  const AdamWOptions options = {.weight_decay = 0.1};
+  StepScalars scalars = scalars_of_step(2, options);
+  scalars.rounding_seed = 0x12345678;
+  both.wide.step(scalars, options, 1, false);
+  both.half.step(scalars, options, 3, false);
+  Values wanted = values(both.wide.params);
+  std::uint32_t element = 0;
+  for (double& value : wanted)
+    value = rounded_stochastically(static_cast<float>(value), scalars.rounding_seed, element++);
+  expect_close(both.half.params, wanted, 0, "params");
+  expect_same_bits(both.half.exp_avg, both.wide.exp_avg, "exp_avg");
+}
+
+TEST(AdamW, Bf16ParametersAreRightOnAverageAndTheCutChangesNoBit) {
+  Bf16Tensors both(kCount);
+  const AdamWOptions options;
+  StepScalars scalars = scalars_of_step(2, options);
+  scalars.learning_rate = 1e-5F;  // far less than bf16's spacing of most elements
+  scalars.rounding_seed = 7;
+  both.wide.step(scalars, options, 1, false);
+  Tensors cut = Bf16Tensors(kCount).half;
+  both.half.step(scalars, options, 1, false);
+  double error = 0, moved = 0;
+  const Values exact = values(both.wide.params), rounded = values(both.half.params);
+  const Values before = values(cut.params);
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    error += (rounded[i] - exact[i]) / kCount;
+    moved += rounded[i] != before[i] ? 1.0 / kCount : 0;
+  }
+  // The standard deviation of an element's error is below 2^-9, that of the mean below 2^-9 / sqrt(30001).
+  EXPECT_LT(std::abs(error), 5e-5);
+  EXPECT_GT(moved, 0.001);
+  EXPECT_LT(moved, 0.2);
+  const OnDevice<StepScalars> on_device({scalars});
+  std::vector<AdamWArgs> list;
+  std::int64_t begin = 0;
+  for (const std::int64_t end : {777, 780, 8972, 30001}) {
+    AdamWArgs args = cut.args(on_device.data(), options, begin, end);
+    args.params_bf16 = View();
+    args.first_element = static_cast<std::uint32_t>(begin);
+    list.push_back(args);
+    begin = end;
+  }
+  OpContext ctx = context(2);
+  adamw(ctx, list);
+  expect_same_bits(cut.params, both.half.params, "params");
+}
+
+TEST(AdamW, Bf16ParametersWithBf16GradientsKeepInfinities) {
+  Bf16Tensors both(9);
+  both.half.grads = Tensor({9}, 0, DType::kBF16);
+  both.half.grads.randomize(2);
+  both.half.params.assign({INFINITY, -INFINITY, NAN, 1, 1, 1, 1, 1, INFINITY});
+  const AdamWOptions options;
+  both.half.step(scalars_of_step(2, options), options, 1, false);
+  const Values params = values(both.half.params);
+  EXPECT_EQ(params[0], INFINITY);
+  EXPECT_EQ(params[1], -INFINITY);
+  EXPECT_TRUE(std::isnan(params[2]));
+  EXPECT_EQ(params[8], INFINITY);
+  EXPECT_NEAR(params[3], 1, 0.02);
+}
+
 TEST(AdamW, RefusesWrongArgumentsAndWritesNothing) {
   Tensors tensors(4);
   tensors.grads.randomize(2);
@@ -215,8 +322,10 @@ TEST(AdamW, RefusesWrongArgumentsAndWritesNothing) {
       },
       "params is f32[2, 2], must be f32[*]");
   refused([&](AdamWArgs& args) { args.grads = three; }, "grads is f32[3], its shape must be that of f32[4]");
-  refused([&](AdamWArgs& args) { args.grads = tensors.params_bf16; },
-          "grads is bf16[4], its dtype must be f32");
+  const IntTensor numbers({4}, {1, 2, 3, 4});
+  refused([&](AdamWArgs& args) { args.grads = numbers; }, "grads is i32[4], its dtype must be f32 or bf16");
+  refused([&](AdamWArgs& args) { args.params = args.params_bf16; },
+          "params_bf16 beside params that are bf16[4]");
   refused([&](AdamWArgs& args) { args.exp_avg = three; }, "exp_avg is f32[3]");
   refused([&](AdamWArgs& args) { args.exp_avg_sq = three; }, "exp_avg_sq is f32[3]");
   refused([&](AdamWArgs& args) { args.params_bf16 = args.params; },

@@ -67,6 +67,23 @@ TEST(SquaredNorm, AListIsTheSumOfItsTensors) {
   EXPECT_EQ(norm({}, 1, {.sum = 4}).sum, 4);
 }
 
+TEST_P(SquaredNormOf, AddsSquaresOfBf16AmongOthers) {
+  Tensor half({GetParam()}, 0, DType::kBF16), x({77});
+  double wanted = 0;
+  for (const double value : values(half.randomize(1))) wanted += value * value;
+  for (const double value : values(x.randomize(2))) wanted += value * value;
+  const std::vector<ConstView> list = {half.view(), x.view()};
+  const Result one = norm(list);
+  EXPECT_NEAR(one.sum, wanted, 1e-12 * wanted);
+  EXPECT_EQ(one.nonfinite, 0);
+  EXPECT_EQ(norm(list, 3).sum, one.sum);
+  if (GetParam() == 0) return;
+  std::vector<float> elements(static_cast<std::size_t>(GetParam()), 0.5F);
+  elements.back() = INFINITY;
+  half.assign(elements);
+  EXPECT_EQ(norm(list).nonfinite, 1);
+}
+
 TEST(SquaredNorm, AlignmentChangesNoBit) {
   constexpr std::int64_t kCount = 20000;
   Tensor aligned({kCount}), all({kCount + 1});

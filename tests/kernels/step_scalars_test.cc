@@ -15,6 +15,7 @@ struct Result {
 Result run(const std::vector<double>& totals, double loss_scale, double grad_clip) {
   const OnDevice<double> block(totals), grad_norm({-1});
   const OnDevice<float> rates({0.125F, 0.5F, 0.25F});
+  const OnDevice<std::int32_t> seed({-3});
   StepScalars poison;
   poison.skip = 7;
   const OnDevice<StepScalars> scalars({poison});
@@ -22,6 +23,7 @@ Result run(const std::vector<double>& totals, double loss_scale, double grad_cli
   step_scalars(ctx, {.totals = block.view(),
                      .num_sources = 2,
                      .rates = rates.view(),
+                     .rounding_seed = seed.view(),
                      .loss_scale = loss_scale,
                      .grad_clip = grad_clip,
                      .grad_norm = grad_norm.view(),
@@ -38,6 +40,7 @@ TEST(StepScalars, ScalesToTheMeanOverTheTargetsThereWere) {
   EXPECT_EQ(result.scalars.learning_rate, 0.125F);
   EXPECT_EQ(result.scalars.bias_correction1, 0.5F);
   EXPECT_EQ(result.scalars.bias_correction2, 0.25F);
+  EXPECT_EQ(result.scalars.rounding_seed, 0xFFFFFFFDU);
 }
 
 TEST(StepScalars, ClipsToTheLargestNorm) {
@@ -61,8 +64,10 @@ TEST(StepScalars, SkipsWhatIsNotFiniteAndAStepWithoutTargets) {
 TEST(StepScalars, RefusesWrongArgumentsAndWritesNothing) {
   const OnDevice<double> totals(std::vector<double>(7)), grad_norm({-1});
   const OnDevice<float> rates({0, 1, 1});
+  const OnDevice<std::int32_t> seed({1});
   const OnDevice<StepScalars> scalars({StepScalars{.skip = 7}});
-  const StepScalarsArgs good = {totals.view(), 2, rates.view(), 1, 0, grad_norm.view(), scalars.data()};
+  const StepScalarsArgs good = {totals.view(), 2, rates.view(), seed.view(), 1, 0, grad_norm.view(),
+                                scalars.data()};
   OpContext ctx = context();
   const auto refused = [&](auto change, const std::string& words) {
     StepScalarsArgs args = good;
@@ -73,6 +78,7 @@ TEST(StepScalars, RefusesWrongArgumentsAndWritesNothing) {
   refused([](StepScalarsArgs& args) { args.num_sources = 0; }, "totals is f64[7] for 0 sources");
   refused([](StepScalarsArgs& args) { args.totals = args.rates; }, "totals is f32[3], its dtype must be f64");
   refused([](StepScalarsArgs& args) { args.rates = args.totals; }, "rates is f64[7], must be f32[3]");
+  refused([](StepScalarsArgs& args) { args.rounding_seed = args.rates; }, "rounding_seed is f32[3]");
   refused([&](StepScalarsArgs& args) { args.grad_norm = totals.view(); }, "grad_norm is f64[7]");
   refused([](StepScalarsArgs& args) { args.scalars = nullptr; }, "scalars must be given");
   EXPECT_EQ(grad_norm.values()[0], -1);

@@ -366,7 +366,10 @@ INSTANTIATE_TEST_SUITE_P(
             "schedule.decay_steps: only schedule.name = wsd has decay steps, and it is cosine: give 0"},
         BadOverride{
             "schedule={warmup_steps: 5, decay_steps: 6}",
-            "schedule.warmup_steps: 5 warm-up + 6 decay steps are more than train.steps (10): give fewer"}));
+            "schedule.warmup_steps: 5 warm-up + 6 decay steps are more than train.steps (10): give fewer"},
+        BadOverride{"precision.gradients=bf16",
+                    "precision.gradients: gradients that are kept in bf16 are reduced in it: give "
+                    "precision.reduction=bf16 too"}));
 
 TEST(ConfigFile, IntegersMayBeWrittenWithAnExponent) {
   const std::vector<std::string> overrides = {"train.steps=3e8", "run.seed=18446744073709551615",
@@ -448,6 +451,7 @@ const std::vector<std::string>& compatible_overrides() {
       "parallel.timeout_s=0.1",
       "parallel.sequence_parallel=false",
       "train.recompute=full",
+      "precision={compute: bf16, master: bf16, gradients: bf16, reduction: bf16}",
       "optimizer.betas=[0.1, 0.3000000000000004]",
       "optimizer.lr=3e-4",
       "schedule={warmup_steps: 2, decay_steps: 3}",

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "tests/trainer/layout_case.h"
 #include "trainer/step/engine.h"
@@ -123,6 +124,98 @@ TEST(Bf16Reduction, MemoryPlanHasTheRoomToRoundABucket) {
   });
   EXPECT_GT(bf16, f32);
   EXPECT_LT(bf16, f32 + f32 / 4);
+}
+
+// precision.master and precision.gradients
+
+Config kept_in_bf16(Config config, bool master, bool gradients) {
+  config.precision.compute = "bf16";
+  if (master) config.precision.master = "bf16";
+  if (gradients) config.precision.gradients = config.precision.reduction = "bf16";
+  return config;
+}
+
+TEST(Bf16Master, LossCurveStaysWithinItsBandOfF32) {
+  const Config config = band_config("llama");
+  expect_in_band(loss_curve(kept_in_bf16(config, true, false)), loss_curve(config), 0.06, 0.015);
+}
+
+// Every weight of a step's update is far below half of bf16's spacing: rounded to nearest, nothing would
+// change.
+TEST(Bf16Master, SmallUpdatesCountOnAverage) {
+  Config config = band_config("llama");
+  config.optimizer.lr = 3e-6;
+  config.optimizer.eps = 1e-12;  // each element moves by lr
+  const std::vector<double> f32 = loss_curve(config), bf16 = loss_curve(kept_in_bf16(config, true, false));
+  const double learnt = f32.front() - f32[kNumSteps - 4];  // of the same samples
+  EXPECT_GT(learnt, 1e-3);
+  EXPECT_NEAR(bf16.front() - bf16[kNumSteps - 4], learnt, learnt / 2);
+}
+
+TEST(Bf16Gradients, LossCurveStaysWithinItsBandOfF32) {
+  const Config config = band_config("qwen3", 2);
+  expect_in_band(loss_curve(kept_in_bf16(config, false, true), 2), loss_curve(config, 2), 0.06, 0.015);
+}
+
+// Two micro-batches a rank: each rank's sum is rounded twice, that over ranks once.
+TEST(Bf16Gradients, AreThoseOfF32ButForTheirRoundings) {
+  for (const LayoutCase& layout :
+       {LayoutCase{.global_batch = 8}, LayoutCase{.tensor = 2, .global_batch = 4}}) {
+    Config config = make_config(layout);
+    config.optimizer.lr = 0;
+    config.precision.compute = "bf16";
+    const TrainedRun reference = run_one_rank(config);
+    const double without = compare_on_threads(config, 2, reference).gradient;
+    config.precision.gradients = config.precision.reduction = "bf16";
+    const Difference most = compare_on_threads(config, 2, reference);
+    EXPECT_NE(most.gradient, without);
+    EXPECT_LT(most.gradient, without + 0.02) << most.worst;
+    EXPECT_LT(most.loss, 2e-3);
+  }
+}
+
+// Norms are held by every tensor rank, which must not drift apart; the vocabulary does not divide by 2.
+TEST(Bf16Master, RanksThatHoldTheSameWeightRoundItAlike) {
+  Config config =
+      kept_in_bf16(make_config({.sequence_parallel = false, .tensor = 2, .global_batch = 2}), true, true);
+  std::vector<std::map<std::string, std::vector<float>>> norms(2);
+  run_threads(2, {.timeout_s = 60}, [&](World& world) {
+    Mesh mesh(world, MeshShape{.tensor = 2});
+    OpContext ctx;
+    Engine engine(config, mesh, ctx, {}, 1);
+    engine.initialize();
+    engine.synchronize();
+    const SampleBatch batch = make_samples(0, config.train.micro_batch_size, config);
+    for (int step = 0; step < 3; ++step)
+      engine.train_step(step, [&]() -> const SampleBatch& { return batch; });
+    for (const StateSlice& slice : engine.slices(false, false))
+      if (slice.tensor.ends_with("norm.weight"))
+        norms[static_cast<std::size_t>(world.rank())][slice.tensor].assign(
+            slice.data, slice.data + (slice.end - slice.begin));
+  });
+  EXPECT_EQ(norms[0].size(), 11u);  // two a layer and the last
+  EXPECT_EQ(norms[0], norms[1]);
+}
+
+// Of n parameters in layers' matrices and v others: 2 (n + v) bytes; gradients 2 n + 4 v; moments 8 (n + v).
+TEST(Bf16, MemoryPlanCountsWhatIsKept) {
+  const Config config = make_config({});
+  const auto world = local_world();
+  Mesh mesh(*world, MeshShape{});
+  OpContext ctx;
+  const auto plan = [&](bool master, bool gradients) {
+    return Engine::plan(kept_in_bf16(config, master, gradients), mesh, ctx);
+  };
+  const StageMemory plain = plan(false, false), lean = plan(true, true);
+  EXPECT_EQ(lean.parameters, plain.parameters);
+  EXPECT_EQ(plain.gradients, 2 * plain.parameters);
+  EXPECT_EQ(plain.optimizer_state, 6 * plain.parameters);
+  EXPECT_EQ(lean.optimizer_state, 4 * plain.parameters);
+  EXPECT_EQ(plan(true, false).gradients, plain.gradients);
+  // Five layers of 2.5 x 48 x 48 (q, k, v, o with 6 and 2 heads of 8: 48 + 32 + 48) and 3 x 48 x 58 matrices.
+  const std::int64_t matrices = 5 * (48 * (48 + 32 + 48) + 3 * 48 * 58);
+  EXPECT_NEAR(static_cast<double>(plain.gradients - lean.gradients), 2.0 * static_cast<double>(matrices),
+              2000);
 }
 
 }  // namespace

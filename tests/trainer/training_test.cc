@@ -47,7 +47,9 @@ TEST_F(TrainingRun, LearnsAndLeavesTheFilesOfARun) {
 
 TEST_F(TrainingRun, ResumesBitForBit) {
   for (const auto& [ranks, overrides] : std::vector<std::pair<int, std::vector<std::string>>>{
-           {1, {}}, {4, {"parallel.tensor=2", "parallel.pipeline=2"}}}) {
+           {1, {}},
+           {2, {"precision={compute: bf16, master: bf16, gradients: bf16, reduction: bf16}"}},
+           {4, {"parallel.tensor=2", "parallel.pipeline=2"}}}) {
     const std::string name = fmt::format("whole{}", ranks), second = fmt::format("second{}", ranks);
     run(config(name, overrides), ranks);
     start_from_step_4(name, second);
@@ -124,6 +126,16 @@ TEST_F(TrainingRun, RefusesAnotherModelTokenizerOrDataOnResume) {
   expect_error(ExitCode::kUsage, {"checkpoint.resume", "never"},
                [&] { run(config("a", {"checkpoint.resume=never"})); });
   EXPECT_EQ(run(config("fresh", {"checkpoint.resume=never"}), 2), ExitCode::kDone);
+}
+
+TEST_F(TrainingRun, RefusesAPrecisionThatNeedsBf16Weights) {
+  for (const std::string key : {"precision.master", "precision.gradients"}) {
+    const Config refused =
+        config("refused", {"precision.compute=f32", "precision.reduction=bf16", key + "=bf16"});
+    expect_error(ExitCode::kUsage, {key, "bf16 needs precision.compute=bf16, which here is f32"},
+                 [&] { run(refused); });
+    EXPECT_FALSE(fs::exists(root("refused")));
+  }
 }
 
 TEST_F(TrainingRun, RefusesWhatTheRanksDoNotFit) {

@@ -66,6 +66,8 @@ struct TrainSection {
 struct PrecisionSection {
   std::string compute =
       "auto";  // auto | f32 | bf16: weights and activations; auto: bf16 on CUDA, f32 on the CPU
+  std::string master = "f32";     // f32 | bf16: weights as the optimizer keeps them
+  std::string gradients = "f32";  // f32 | bf16: of the layers' matrices, summed over micro-batches
   std::string reduction = "f32";  // f32 | bf16: gradients on their way between ranks
   bool operator==(const PrecisionSection&) const = default;
 };

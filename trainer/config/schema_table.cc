@@ -246,6 +246,21 @@ std::vector<ConfigKey> make_keys() {
            "Weights and activations as layers see them; sums inside kernels are f32. `auto`: bf16 on CUDA, "
            "f32 on the CPU.",
        .choices = {"auto", "f32", "bf16"}},
+      {.path = "precision.master",
+       .field = TERROIR_FIELD(precision.master),
+       .meaning = "Weights as the optimizer keeps and updates them. `bf16`, which needs "
+                  "precision.compute=bf16: only "
+                  "the weights that layers see, 4 bytes less for each; an update is rounded up or down at "
+                  "random, so "
+                  "that small ones count on average.",
+       .choices = {"f32", "bf16"}},
+      {.path = "precision.gradients",
+       .field = TERROIR_FIELD(precision.gradients),
+       .meaning =
+           "Gradients of the layers' matrices, as they are summed over micro-batches; those of embeddings, "
+           "head, norms and biases are f32. `bf16`, which needs precision.compute=bf16 and "
+           "precision.reduction=bf16: half the memory; the sum is rounded after each micro-batch.",
+       .choices = {"f32", "bf16"}},
       {.path = "precision.reduction",
        .field = TERROIR_FIELD(precision.reduction),
        .meaning =
@@ -347,8 +362,7 @@ const std::vector<ConfigSection>& config_sections() {
       {"data.sources.NAME", "One source."},
       {"parallel", "The layout over ranks; data parallelism is what is left of the world."},
       {"train", "How much to train, and in which portions."},
-      {"precision",
-       "What is rounded to what. Master weights and the sums of gradients over micro-batches are f32."},
+      {"precision", "What is rounded to what. AdamW's moments and the sums inside kernels are f32."},
       {"optimizer", "The update of the weights."},
       {"schedule", "The learning rate over the run."},
       {"checkpoint", "When state is saved, and what happens when a run is started again."},

@@ -136,6 +136,10 @@ void check_training(const Config& config, Rules& rules) {
                 {"schedule.warmup_steps", "schedule.decay_steps", "train.steps"},
                 "{} warm-up + {} decay steps are more than train.steps ({}): give fewer",
                 schedule.warmup_steps, schedule.decay_steps, train.steps);
+  const PrecisionSection& precision = config.precision;
+  rules.require(precision.gradients == "f32" || precision.reduction == "bf16",
+                {"precision.gradients", "precision.reduction"},
+                "gradients that are kept in bf16 are reduced in it: give precision.reduction=bf16 too");
 }
 
 }  // namespace

@@ -85,17 +85,17 @@ LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, c
   const auto vector_block = [&](const std::string& name, std::int64_t n, ReduceScope scope) {
     return table.add(scope, false, {vector_piece(prefix + name, n, {0, n})});
   };
+  const auto matrix_block = [&](std::vector<ParamPiece> pieces, ReduceScope scope = ReduceScope::kData) {
+    return table.add(scope, true, std::move(pieces), shape.matrix_gradients);
+  };
   const auto attention = [&](const char* name) { return prefix + "self_attn." + name; };
 
   LayerBlocks blocks;
-  blocks.down = table.add(ReduceScope::kData, true,
-                          {column_piece(prefix + "mlp.down_proj.weight", hidden, inner, inner_range)});
-  blocks.gate_up = table.add(ReduceScope::kData, true,
-                             {row_piece(prefix + "mlp.gate_proj.weight", inner, hidden, inner_range),
-                              row_piece(prefix + "mlp.up_proj.weight", inner, hidden, inner_range)});
+  blocks.down = matrix_block({column_piece(prefix + "mlp.down_proj.weight", hidden, inner, inner_range)});
+  blocks.gate_up = matrix_block({row_piece(prefix + "mlp.gate_proj.weight", inner, hidden, inner_range),
+                                 row_piece(prefix + "mlp.up_proj.weight", inner, hidden, inner_range)});
   blocks.post_norm = vector_block("post_attention_layernorm.weight", hidden, shape.norm_scope);
-  blocks.o = table.add(ReduceScope::kData, true,
-                       {column_piece(attention("o_proj.weight"), hidden, config.query_size(), q_range)});
+  blocks.o = matrix_block({column_piece(attention("o_proj.weight"), hidden, config.query_size(), q_range)});
   if (shape.qk_norm) {  // each rank's heads give a part of the gradient
     blocks.q_norm = vector_block("self_attn.q_norm.weight", shape.head_dim, ReduceScope::kTensorAndData);
     blocks.k_norm = vector_block("self_attn.k_norm.weight", shape.head_dim, ReduceScope::kTensorAndData);
@@ -112,11 +112,11 @@ LayerBlocks add_layer_blocks(ParameterTable& table, const ModelConfig& config, c
     for (int i = 0; i < 3; ++i) {
       const ReduceScope scope = i == 0 ? ReduceScope::kData : ReduceScope::kTensorAndData;
       if (shape.qkv_bias) blocks.qkv_bias.push_back(table.add(scope, false, {biases[i]}));
-      blocks.qkv.push_back(table.add(scope, true, {weights[i]}));
+      blocks.qkv.push_back(matrix_block({weights[i]}, scope));
     }
   } else {
     if (shape.qkv_bias) blocks.qkv_bias.push_back(table.add(ReduceScope::kData, false, std::move(biases)));
-    blocks.qkv.push_back(table.add(ReduceScope::kData, true, std::move(weights)));
+    blocks.qkv.push_back(matrix_block(std::move(weights)));
   }
   blocks.input_norm = vector_block("input_layernorm.weight", hidden, shape.norm_scope);
   return blocks;

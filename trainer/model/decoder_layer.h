@@ -31,6 +31,7 @@ struct LayerShape {
   ReduceScope norm_scope = ReduceScope::kReplicated;  // of norms between layers
   float eps = 1e-5f;
   DType dtype = DType::kF32;  // of weights, activations and their gradients; statistics are f32
+  DType matrix_gradients = DType::kF32;
 
   std::int64_t query_columns() const { return heads * head_dim; }
   std::int64_t kv_columns() const { return kv_heads * head_dim; }

@@ -55,11 +55,14 @@ Range ParamClass::shard(const ParamBucket& bucket) const {
   return {bucket.begin + part.begin, bucket.begin + part.end};
 }
 
-int ParameterTable::add(ReduceScope scope, bool weight_decay, std::vector<ParamPiece> pieces) {
-  const auto same = [&](const ParamClass& c) { return c.scope == scope && c.weight_decay == weight_decay; };
+int ParameterTable::add(ReduceScope scope, bool weight_decay, std::vector<ParamPiece> pieces,
+                        DType gradients) {
+  const auto same = [&](const ParamClass& c) {
+    return c.scope == scope && c.weight_decay == weight_decay && c.gradients == gradients;
+  };
   auto found = std::find_if(classes_.begin(), classes_.end(), same);
   if (found == classes_.end()) {
-    classes_.push_back(ParamClass{.scope = scope, .weight_decay = weight_decay});
+    classes_.push_back(ParamClass{.scope = scope, .weight_decay = weight_decay, .gradients = gradients});
     found = classes_.end() - 1;
   }
   ParamBlock block{.param_class = static_cast<int>(found - classes_.begin()), .pieces = std::move(pieces)};
@@ -83,7 +86,8 @@ void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, const Paramet
     std::int64_t used = 0;
     for (ParamBlock& block : blocks_) {
       if (block.param_class != static_cast<int>(index)) continue;
-      const bool full = !c.buckets.empty() && (used - c.buckets.back().begin) * 4 >= bucket_bytes;
+      const bool full =
+          !c.buckets.empty() && (used - c.buckets.back().begin) * dtype_bytes(c.gradients) >= bucket_bytes;
       if (c.buckets.empty() || full) {
         used = round_up(used, multiple);
         if (!c.buckets.empty()) c.buckets.back().end = used;
@@ -103,9 +107,9 @@ void ParameterTable::finish(Mesh& mesh, std::int64_t bucket_bytes, const Paramet
     c.buckets.back().end = last_begin + round_up(used - last_begin, multiple);
     Memory& memory = memory_.emplace_back();
     if (storage.memory != ParameterMemory::kNone)
-      memory.params = Buffer(c.numel() * dtype_bytes(storage.dtype), storage.device);
+      memory.params = Buffer(c.numel() * dtype_bytes(storage.dtypes.compute), storage.device);
     if (storage.memory == ParameterMemory::kParametersAndGradients)
-      memory.grads = Buffer(c.numel() * 4, storage.device);
+      memory.grads = Buffer(c.numel() * dtype_bytes(c.gradients), storage.device);
   }
   order_gathers();
   if (storage.memory == ParameterMemory::kParametersAndGradients)
@@ -156,10 +160,11 @@ View ParameterTable::view_of(const Buffer& buffer, DType dtype, int block, std::
 }
 View ParameterTable::param(int block, std::int64_t columns) {
   wait_for(block);
-  return view_of(memory_[blocks_[block].param_class].params, storage_.dtype, block, columns);
+  return view_of(memory_[blocks_[block].param_class].params, storage_.dtypes.compute, block, columns);
 }
 View ParameterTable::grad(int block, std::int64_t columns) const {
-  return view_of(memory_[blocks_[block].param_class].grads, DType::kF32, block, columns);
+  const int index = blocks_[block].param_class;
+  return view_of(memory_[index].grads, classes_[index].gradients, block, columns);
 }
 View ParameterTable::flat_params(const ParamClass& c, Range range) {
   for (ParamBucket& bucket : classes_[index_of(c)].buckets)
@@ -167,22 +172,24 @@ View ParameterTable::flat_params(const ParamClass& c, Range range) {
   return raw_params(c, range);
 }
 View ParameterTable::raw_params(const ParamClass& c, Range range) const {
-  return memory_[index_of(c)].params.view(storage_.dtype, {range.size()},
-                                          range.begin * dtype_bytes(storage_.dtype));
+  return memory_[index_of(c)].params.view(storage_.dtypes.compute, {range.size()},
+                                          range.begin * dtype_bytes(storage_.dtypes.compute));
 }
 View ParameterTable::flat_grads(const ParamClass& c, Range range) const {
-  return memory_[index_of(c)].grads.view(DType::kF32, {range.size()}, range.begin * 4);
+  return memory_[index_of(c)].grads.view(c.gradients, {range.size()}, range.begin * dtype_bytes(c.gradients));
 }
 View ParameterTable::grads_as_bf16(const ParamClass& c, const ParamBucket& bucket) const {
   return memory_[index_of(c)].grads.view(DType::kBF16, {2 * (bucket.end - bucket.begin)}, bucket.begin * 4);
 }
+bool ParameterTable::rounds_for_reduction(const ParamClass& c) const {
+  return c.gradients != storage_.dtypes.reduction && c.group->size() > 1;
+}
 std::int64_t ParameterTable::reduction_scratch_bytes() const {
-  if (storage_.reduction == DType::kF32) return 0;
   std::int64_t most = 0;
   for (const ParamClass& c : classes_)
-    if (c.group->size() > 1)
+    if (rounds_for_reduction(c))
       for (const ParamBucket& bucket : c.buckets) most = std::max(most, bucket.end - bucket.begin);
-  return most / 2 * dtype_bytes(storage_.reduction);
+  return most / 2 * dtype_bytes(storage_.dtypes.reduction);
 }
 View ParameterTable::reduction_scratch() const {
   return reduction_scratch_.view(DType::kBF16, {reduction_scratch_.bytes() / 2});

@@ -51,6 +51,7 @@ struct ParamBucket {
 struct ParamClass {
   ReduceScope scope;
   bool weight_decay = false;
+  DType gradients = DType::kF32;
   bool counted = true;  // false: another rank owns the same values; norms and checkpoints skip this copy
   Communicator* group = nullptr;
   std::vector<ParamBucket> buckets;
@@ -59,20 +60,28 @@ struct ParamClass {
   Range shard(const ParamBucket& bucket) const;
 };
 
+// Each f32 or bf16.
+struct ParameterDTypes {
+  DType compute = DType::kF32;  // of parameters as layers see them
+  DType master = DType::kF32;   // of what the optimizer updates; that of `compute`: the parameters themselves
+  DType gradients = DType::kF32;  // of the gradients of layers' matrices; all others are f32
+  DType reduction = DType::kF32;  // of gradients as ranks exchange them; bf16 where they are kept so
+};
+
 // How much of a table gets memory: nothing (planning), parameters only (inference), or gradients too.
 enum class ParameterMemory : std::uint8_t { kNone, kParameters, kParametersAndGradients };
 struct ParameterStorage {
   ParameterMemory memory = ParameterMemory::kNone;
-  DType dtype = DType::kF32;      // of parameters: f32 or bf16
-  DType reduction = DType::kF32;  // of gradients as ranks exchange them: f32 or bf16
+  ParameterDTypes dtypes = {};
   Device device = {};
 };
 
 // Built in reverse order of use, so that backward completes buckets from the front.
 class ParameterTable {
  public:
-  // A block of `pieces` (name, global_shape, box filled in). Returns its index.
-  int add(ReduceScope scope, bool weight_decay, std::vector<ParamPiece> pieces);
+  // A block of `pieces` (name, global_shape, box filled in), its gradient in that dtype. Returns its index.
+  int add(ReduceScope scope, bool weight_decay, std::vector<ParamPiece> pieces,
+          DType gradients = DType::kF32);
   // Places blocks in buckets of about `bucket_bytes`, makes the groups and allocates. Collective over the
   // mesh.
   void finish(Mesh& mesh, std::int64_t bucket_bytes, const ParameterStorage& storage);
@@ -92,18 +101,19 @@ class ParameterTable {
   void wait_for(int block);
   void wait_for_all();
 
-  // Elements [range) of a class's buffers, as one row. Parameters: what layers compute with, in the storage's
-  // dtype (f32: also the master copy, which otherwise the optimizer holds, of its shards only). Gradients:
-  // f32.
+  // Elements [range) of a class's buffers, as one row. Parameters: what layers compute with (where master has
+  // the same dtype also the master copy, which otherwise the optimizer holds, of its shards only). Gradients:
+  // in the class's dtype.
   View flat_params(const ParamClass& c, Range range);
   View flat_grads(const ParamClass& c, Range range) const;
 
-  // For reductions in bf16. A bucket's gradients, n elements, as what else fits in their memory: bf16 [2n].
+  // For f32 gradients that are reduced in bf16. A bucket's n, as what else fits in their memory: bf16 [2n].
   // And memory for half of the largest bucket in bf16: of those that several ranks share, 0 where there are
   // none.
   View grads_as_bf16(const ParamClass& c, const ParamBucket& bucket) const;
   View reduction_scratch() const;
   std::int64_t reduction_scratch_bytes() const;
+  bool rounds_for_reduction(const ParamClass& c) const;
 
   // The block's memory as [rows, columns], or [rows] when columns is 0.
   View param(int block, std::int64_t columns);

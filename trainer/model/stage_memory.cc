@@ -16,7 +16,7 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
   const std::int64_t num_layers = parameters.layout.last_layer - parameters.layout.first_layer;
   using Dims = std::initializer_list<std::int64_t>;
   const auto f32 = [](Arena& arena, Dims dims) { return arena.allocate(DType::kF32, dims); };
-  const auto act = [&](Arena& arena, Dims dims) { return arena.allocate(options.dtype, dims); };
+  const auto act = [&](Arena& arena, Dims dims) { return arena.allocate(options.dtypes.compute, dims); };
 
   slots.reset();
   slot.clear();
@@ -62,7 +62,7 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
     head_chunk = linear_cross_entropy_chunk_tokens(tokens, largest_part, device);
     head_workspace = scratch_arena.allocate(
         DType::kU8, {linear_cross_entropy_workspace_bytes(head_chunk, parameters.vocab.size(), hidden,
-                                                          options.dtype, device)});
+                                                          options.dtypes.compute, device)});
     vocab_statistics = f32(scratch_arena, {region.size(), 3, head_chunk});
     token_bytes = scratch_arena.allocate(DType::kI32, {config.vocab_size});
   }

@@ -46,8 +46,7 @@ StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, con
       region_(make_region(mesh, options)),
       parameters_(make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes,
                                         {.memory = ParameterMemory::kParametersAndGradients,
-                                         .dtype = options.dtype,
-                                         .reduction = options.reduction,
+                                         .dtypes = options.dtypes,
                                          .device = ctx.stream.device()})),
       memory_(std::make_unique<Memory>(ctx.stream.device())) {
   const auto lay_out = [&] { memory_->lay_out(config_, parameters_, options_, region_, ctx_); };
@@ -80,15 +79,18 @@ StageModel::~StageModel() = default;
 StageMemory StageModel::plan(const ModelConfig& config, const StageLayout& layout,
                              const StageOptions& options, Mesh& mesh, OpContext& ctx) {
   const TensorRegion region = make_region(mesh, options);
-  const StageParameters parameters =
-      make_stage_parameters(config, layout, mesh, options.sequence_parallel, options.bucket_bytes,
-                            {.dtype = options.dtype, .reduction = options.reduction});
+  const StageParameters parameters = make_stage_parameters(config, layout, mesh, options.sequence_parallel,
+                                                           options.bucket_bytes, {.dtypes = options.dtypes});
   Memory memory{ctx.stream.device()};
   memory.lay_out(config, parameters, options, region, ctx);
   const std::int64_t all = parameter_elements(parameters.table, false);
-  const std::int64_t master_bytes = options.dtype == DType::kF32 ? 0 : 4;  // else the parameters themselves
-  return {.parameters = all * dtype_bytes(options.dtype),
-          .gradients = all * 4 + parameters.table.reduction_scratch_bytes(),
+  const ParameterDTypes& dtypes = options.dtypes;
+  const std::int64_t master_bytes = dtypes.master == dtypes.compute ? 0 : dtype_bytes(dtypes.master);
+  std::int64_t gradient_bytes = parameters.table.reduction_scratch_bytes();
+  for (const ParamClass& c : parameters.table.classes())
+    gradient_bytes += c.numel() * dtype_bytes(c.gradients);
+  return {.parameters = all * dtype_bytes(dtypes.compute),
+          .gradients = gradient_bytes,
           .optimizer_state = parameter_elements(parameters.table, true) * (8 + master_bytes),
           .activations = memory.slots.peak_bytes(),
           .scratch = memory.scratch_arena.peak_bytes(),

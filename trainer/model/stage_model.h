@@ -22,8 +22,7 @@ struct StageOptions {
   bool recompute = false;
   bool sequence_parallel = true;
   std::int64_t bucket_bytes = 25 << 20;
-  DType dtype = DType::kF32;      // of weights, activations and activation gradients: f32 or bf16
-  DType reduction = DType::kF32;  // of gradients between ranks: f32 or bf16
+  ParameterDTypes dtypes;  // compute: also of activations and their gradients
   // Gradients are those of (sum of token losses) * loss_scale.
   float loss_scale = 1;
   int num_sources = 1;

@@ -54,7 +54,8 @@ StageParameters make_stage_parameters(const ModelConfig& config, const StageLayo
   StageParameters stage;
   stage.layout = layout;
   stage.shape = LayerShape::of(config, tensor_size, tensor_rank, sequence_parallel);
-  stage.shape.dtype = storage.dtype;
+  stage.shape.dtype = storage.dtypes.compute;
+  stage.shape.matrix_gradients = storage.dtypes.gradients;
   stage.vocab = split_range(config.vocab_size, tensor_size, tensor_rank);
 
   const bool tied = config.tie_word_embeddings;

@@ -27,7 +27,7 @@ void GradientReducer::enqueue(int param_class, int bucket) {
   const Range shard = c.shard(range);
   Bucket& state = buckets_[static_cast<std::size_t>(param_class)][static_cast<std::size_t>(bucket)];
   state.enqueued = true;
-  if (table_.storage().reduction == DType::kF32 || c.group->size() == 1) {
+  if (!table_.rounds_for_reduction(c)) {
     state.work = c.group->reduce_scatter(table_.flat_grads(c, {range.begin, range.end}),
                                          table_.flat_grads(c, shard), ctx_.stream, range.gradients);
     return;

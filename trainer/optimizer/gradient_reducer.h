@@ -9,8 +9,9 @@
 namespace terroir {
 
 // After finish(), each rank's shard of every bucket (ParamClass::shard) holds the sum; the rest of the
-// gradient buffer is unspecified (ZeRO-1). With a reduction in bf16 (ParameterStorage) a bucket that several
-// ranks share is rounded to bf16, reduced, and the sum made f32 again, all within the bucket's own memory.
+// gradient buffer is unspecified (ZeRO-1). With f32 gradients and a reduction in bf16 (ParameterDTypes) a
+// bucket that several ranks share is rounded to bf16, reduced, and the sum made f32 again, all within the
+// bucket's own memory.
 class GradientReducer {
  public:
   GradientReducer(ParameterTable& table, OpContext& ctx);

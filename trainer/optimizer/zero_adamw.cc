@@ -8,6 +8,15 @@
 #include "kernels/tensor/elementwise.h"
 
 namespace terroir {
+namespace {
+
+// For stochastic rounding. Ranks that hold copies of a parameter must round it alike: the size of other
+// classes, which differs between tensor ranks, has no part in it.
+std::uint32_t first_element_number(std::size_t class_index, std::int64_t offset) {
+  return static_cast<std::uint32_t>(class_index) * 0x9E3779B1U + static_cast<std::uint32_t>(offset);
+}
+
+}  // namespace
 
 // visit(class index, class, bucket, state of the bucket)
 template <class Visit>
@@ -20,7 +29,8 @@ void ZeroAdamW::for_each_bucket(Visit visit) const {
 
 ZeroAdamW::ZeroAdamW(ParameterTable& table, const OptimizerSection& options, OpContext& ctx)
     : table_(table), options_(options), ctx_(ctx) {
-  const bool own_master = table.storage().dtype != DType::kF32;
+  const ParameterDTypes& dtypes = table.storage().dtypes;
+  const bool own_master = dtypes.master != dtypes.compute;
   const std::int64_t arrays = own_master ? 3 : 2;
   std::int64_t elements = 0;
   for (const ParamClass& c : table.classes())
@@ -47,19 +57,22 @@ ZeroAdamW::ZeroAdamW(ParameterTable& table, const OptimizerSection& options, OpC
 }
 
 void ZeroAdamW::list_operands() {
-  for_each_bucket([&](std::size_t, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {
-    const View grads = table_.flat_grads(c, c.shard(bucket));
-    if (c.counted) counted_grads_.push_back(grads);
-    updates_.push_back({.params = state.master,
-                        .grads = grads,
-                        .exp_avg = state.exp_avg,
-                        .exp_avg_sq = state.exp_avg_sq,
-                        .params_bf16 = state.params_bf16,
-                        .options = {.beta1 = options_.beta1,
-                                    .beta2 = options_.beta2,
-                                    .eps = options_.eps,
-                                    .weight_decay = c.weight_decay ? options_.weight_decay : 0}});
-  });
+  for_each_bucket(
+      [&](std::size_t i, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {
+        const Range shard = c.shard(bucket);
+        const View grads = table_.flat_grads(c, shard);
+        if (c.counted) counted_grads_.push_back(grads);
+        updates_.push_back({.params = state.master,
+                            .grads = grads,
+                            .exp_avg = state.exp_avg,
+                            .exp_avg_sq = state.exp_avg_sq,
+                            .params_bf16 = state.params_bf16,
+                            .options = {.beta1 = options_.beta1,
+                                        .beta2 = options_.beta2,
+                                        .eps = options_.eps,
+                                        .weight_decay = c.weight_decay ? options_.weight_decay : 0},
+                            .first_element = first_element_number(i, shard.begin)});
+      });
 }
 
 void ZeroAdamW::add_squared_norm(View squared) {
@@ -76,7 +89,7 @@ void ZeroAdamW::step(const StepScalars* scalars) {
 }
 
 std::vector<ZeroAdamW::Array> ZeroAdamW::arrays(bool with_moments) {
-  table_.wait_for_all();  // f32 weights are the parameters themselves
+  table_.wait_for_all();  // weights may be the parameters themselves
   std::vector<std::pair<Array, View>> arrays;
   for_each_bucket(
       [&](std::size_t i, const ParamClass& c, const ParamBucket& bucket, const BucketState& state) {
@@ -103,29 +116,48 @@ std::vector<ZeroAdamW::Array> ZeroAdamW::gradient_arrays() {
 // Fills in `data`: the view's own memory, or a copy of it.
 std::vector<ZeroAdamW::Array> ZeroAdamW::on_host(std::vector<std::pair<Array, View>> arrays) {
   host_copies_.clear();
-  std::int64_t elements = 0;
-  for (const auto& [array, view] : arrays) elements += view.numel();
-  const bool copies = !(device() == Device{});
-  if (copies && host_memory_.bytes() < elements * 4) host_memory_ = Buffer(elements * 4);
+  const auto is_bf16 = [](const View& view) { return view.dtype() == DType::kBF16; };
+  const auto is_copied = [&](const View& view) { return !(view.device() == Device{}) || is_bf16(view); };
+  std::int64_t elements = 0, elements_bf16 = 0;
+  for (const auto& [array, view] : arrays) {
+    if (is_copied(view)) elements += view.numel();
+    if (is_bf16(view)) elements_bf16 += view.numel();
+  }
+  if (host_memory_.bytes() < elements * 4) host_memory_ = Buffer(elements * 4);
+  if (host_memory_bf16_.bytes() < elements_bf16 * 2) host_memory_bf16_ = Buffer(elements_bf16 * 2);
   std::vector<Array> result;
-  std::int64_t used = 0;
+  std::int64_t used = 0, used_bf16 = 0;
   for (auto& [array, view] : arrays) {
     View host = view;
-    if (copies) {
-      host = host_memory_.view(DType::kF32, {view.numel()}, used * 4);
+    if (is_copied(view)) {
+      HostCopy copy{.state = view, .host = host_memory_.view(DType::kF32, {view.numel()}, used * 4)};
       used += view.numel();
-      transfer(ctx_.stream, view, host);
-      host_copies_.push_back({view, host});
+      host = copy.host;
+      if (is_bf16(view)) {
+        copy.host_bf16 = host_memory_bf16_.view(DType::kBF16, {view.numel()}, used_bf16 * 2);
+        used_bf16 += view.numel();
+      }
+      transfer(ctx_.stream, view, copy.host_bf16 ? copy.host_bf16 : copy.host);
+      host_copies_.push_back(copy);
     }
     array.data = host.data<float>();
     result.push_back(array);
   }
   synchronize(ctx_.stream);
+  OpContext on_cpu;
+  on_cpu.num_threads = ctx_.num_threads;
+  for (const HostCopy& copy : host_copies_)
+    if (copy.host_bf16) cast(on_cpu, copy.host_bf16, copy.host);
   return result;
 }
 
 void ZeroAdamW::load_arrays() {
-  for (const auto& [state, host] : host_copies_) transfer(ctx_.stream, host, state);
+  OpContext on_cpu;
+  on_cpu.num_threads = ctx_.num_threads;
+  for (const HostCopy& copy : host_copies_) {
+    if (copy.host_bf16) cast(on_cpu, copy.host, copy.host_bf16);
+    transfer(ctx_.stream, copy.host_bf16 ? copy.host_bf16 : copy.host, copy.state);
+  }
   for_each_bucket([&](std::size_t, const ParamClass&, const ParamBucket&, const BucketState& state) {
     if (state.params_bf16) cast(ctx_, state.master, state.params_bf16);
   });

@@ -32,8 +32,8 @@ class ZeroAdamW {
     const char* state;  // "weight", "exp_avg", "exp_avg_sq"; "gradient"
     float* data;
   };
-  // For checkpoints. Host memory: on the CPU the state itself, otherwise a copy made by this call, valid
-  // until the next, which load_arrays() takes back.
+  // For checkpoints: f32 in host memory. f32 state on the CPU is given itself, all else as a copy made by
+  // this call, valid until the next, which load_arrays() takes back.
   std::vector<Array> arrays(bool with_moments);
   // The state is what was written to the last arrays(), and every rank gets every parameter. Collective over
   // the groups of all classes.
@@ -43,9 +43,9 @@ class ZeroAdamW {
 
  private:
   struct BucketState {
-    View master;  // f32: the parameters themselves where these are f32
+    View master;  // the parameters themselves where these have its dtype
     View exp_avg, exp_avg_sq;
-    View params_bf16;  // of the shard, where parameters are bf16
+    View params_bf16;  // of the shard, where parameters are bf16 and the master f32
   };
   template <class Visit>
   void for_each_bucket(Visit visit) const;
@@ -56,9 +56,13 @@ class ZeroAdamW {
   OptimizerSection options_;
   OpContext& ctx_;
   Buffer state_, norm_workspace_;
-  std::vector<std::pair<View, View>>
-      host_copies_;  // of the last arrays(): state and its copy; none on the CPU
-  Buffer host_memory_;
+  // Of the last arrays().
+  struct HostCopy {
+    View state, host;
+    View host_bf16;  // of a bf16 state: what `host` is widened from
+  };
+  std::vector<HostCopy> host_copies_;
+  Buffer host_memory_, host_memory_bf16_;
   std::vector<std::vector<BucketState>> buckets_;  // [class][bucket]
   std::vector<AdamWArgs> updates_;                 // of all buckets
   std::vector<ConstView> counted_grads_;           // shards whose norm this rank counts

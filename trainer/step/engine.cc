@@ -2,14 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <numeric>
 
+#include "base/philox.h"
 #include "kernels/step_scalars/step_scalars.h"
 #include "kernels/tensor/device.h"
 
 namespace terroir {
 namespace {
+
+DType dtype_of(const std::string& name) { return name == "bf16" ? DType::kBF16 : DType::kF32; }
 
 StageOptions stage_options(const Config& config, const Mesh& mesh, const Schedule& schedule,
                            int num_sources) {
@@ -20,8 +24,10 @@ StageOptions stage_options(const Config& config, const Mesh& mesh, const Schedul
           .recompute = config.train.recompute == "full",
           .sequence_parallel = config.parallel.sequence_parallel,
           .bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * 1048576),
-          .dtype = compute_dtype(config),
-          .reduction = config.precision.reduction == "bf16" ? DType::kBF16 : DType::kF32,
+          .dtypes = {.compute = compute_dtype(config),
+                     .master = dtype_of(config.precision.master),
+                     .gradients = dtype_of(config.precision.gradients),
+                     .reduction = dtype_of(config.precision.reduction)},
           .loss_scale = static_cast<float>(1 / targets),
           .num_sources = num_sources};
 }
@@ -88,9 +94,7 @@ double total(const std::vector<double>& values) { return std::accumulate(values.
 
 }  // namespace
 
-DType compute_dtype(const Config& config) {
-  return config.precision.compute == "bf16" ? DType::kBF16 : DType::kF32;
-}
+DType compute_dtype(const Config& config) { return dtype_of(config.precision.compute); }
 
 double StepResult::loss() const { return total(sums.nll) / total(sums.tokens); }
 
@@ -113,8 +117,8 @@ Engine::Engine(const Config& config, Mesh& mesh, OpContext& ctx, std::span<const
   const std::int64_t bytes = (3 * num_sources + 2) * 8;
   totals_ = {.device = Buffer(bytes, device),
              .host = Buffer::pinned(bytes + 8, device),
-             .rates_host = Buffer::pinned(3 * 4, device),
-             .rates = Buffer(3 * 4, device),
+             .rates_host = Buffer::pinned(4 * 4, device),
+             .rates = Buffer(4 * 4, device),
              .grad_norm = Buffer(8, device),
              .scalars = Buffer(sizeof(StepScalars), device)};
 }
@@ -181,6 +185,7 @@ void Engine::update_parameters() {
   step_scalars(ctx_, {.totals = totals(totals_.device),
                       .num_sources = num_sources_,
                       .rates = totals_.rates.view(DType::kF32, {3}),
+                      .rounding_seed = totals_.rates.view(DType::kI32, {1}, 3 * 4),
                       .loss_scale = loss_scale(),
                       .grad_clip = config_.optimizer.grad_clip,
                       .grad_norm = totals_.grad_norm.view(DType::kF64, {1}),
@@ -229,11 +234,14 @@ void Engine::clear_totals(bool signalled) {
 
 void Engine::set_rates(std::int64_t step, double learning_rate) {
   const auto t = static_cast<double>(step + 1);
-  const View host = totals_.rates_host.view(DType::kF32, {3});
+  const View host = totals_.rates_host.view(DType::kF32, {4});
   host.data<float>()[0] = static_cast<float>(learning_rate);
   host.data<float>()[1] = static_cast<float>(1 - std::pow(config_.optimizer.beta1, t));
   host.data<float>()[2] = static_cast<float>(1 - std::pow(config_.optimizer.beta2, t));
-  transfer(ctx_.stream, host, totals_.rates.view(DType::kF32, {3}));
+  const auto seed = static_cast<std::uint32_t>(
+      philox_bits(philox_key(config_.run.seed, "rounding"), static_cast<std::uint64_t>(step)));
+  std::memcpy(host.data<float>() + 3, &seed, sizeof(seed));
+  transfer(ctx_.stream, host, totals_.rates.view(DType::kF32, {4}));
 }
 
 // One f64 all-reduce of everything the host wants to know and the update depends on.

@@ -82,8 +82,8 @@ class Engine {
   // What a step's one all-reduce sums over all ranks, f64: losses, targets and bytes by source, the squared
   // gradient norm, and the number of ranks that were signalled.
   struct Totals {
-    Buffer device, host;  // 3 N + 2 elements each; the host's is page-locked
-    Buffer rates_host, rates;
+    Buffer device, host;       // 3 N + 2 elements each; the host's is page-locked
+    Buffer rates_host, rates;  // f32 [3], see StepScalarsArgs, and the seed for rounding
     Buffer grad_norm, scalars;
   };
   View totals(const Buffer& buffer) const;
