@@ -99,6 +99,25 @@ TEST_F(AttentionTraining, WithoutDeterminismCudnnMayAddInAnyOrder) {
   EXPECT_GT(counts.backwards, 0);
 }
 
+// Six query heads in two groups: of three tensor ranks the second has heads of both.
+TEST_F(AttentionTraining, RanksThatDifferAreLoggedApart) {
+  const Config config = on_cuda({.tensor = 3, .global_batch = 4, .micro_batch = 1}, 5);
+  std::vector<std::string> lines;
+  run_threads(3, {.timeout_s = 60}, [&](World& world) {
+    const Device device{DeviceKind::kCuda, 0};
+    const auto staged = staged_world(world, device);
+    Mesh mesh(*staged, MeshShape{.tensor = 3});
+    const OwnedStream stream(device);
+    OpContext ctx;
+    ctx.stream = stream;
+    const MemoryPlan plan = plan_memory(config, mesh, ctx);
+    if (world.rank() == 0) lines = plan.attention;
+  });
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_THAT(lines[0], testing::StartsWith("attention on ranks 0, 2: cuDNN"));
+  EXPECT_THAT(lines[1], testing::StartsWith("attention on rank 1: Terroir's"));
+}
+
 // A context of one rank on the device, and the mesh of that rank.
 struct OneRank {
   explicit OneRank(Device device = {DeviceKind::kCuda, 0})

@@ -1,5 +1,6 @@
 #include "trainer/step/memory_plan.h"
 
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "base/hash.h"
 #include "kernels/tensor/device.h"
+#include "parallel/text.h"
 #include "trainer/step/engine.h"
 
 namespace terroir {
@@ -75,6 +77,23 @@ std::int64_t available_bytes(Device device) {
              : available_host_bytes();
 }
 
+// Ranks may differ: cuDNN needs whole groups of query heads, which a tensor split need not give to all.
+std::vector<std::string> attention_lines(const std::vector<std::string>& of_ranks) {
+  std::vector<std::string> texts, lines;
+  for (const std::string& text : of_ranks)
+    if (!text.empty() && std::ranges::find(texts, text) == texts.end()) texts.push_back(text);
+  for (const std::string& text : texts) {
+    std::vector<std::size_t> ranks;
+    for (std::size_t rank = 0; rank < of_ranks.size(); ++rank)
+      if (of_ranks[rank] == text) ranks.push_back(rank);
+    lines.push_back(texts.size() == 1
+                        ? fmt::format("attention: {}", text)
+                        : fmt::format("attention on rank{} {}: {}", ranks.size() == 1 ? "" : "s",
+                                      fmt::join(ranks, ", "), text));
+  }
+  return lines;
+}
+
 }  // namespace
 
 MemoryPlan plan_memory(const Config& config, Mesh& mesh, OpContext& ctx) {
@@ -99,6 +118,8 @@ MemoryPlan plan_memory(const Config& config, Mesh& mesh, OpContext& ctx) {
       throw UserError(ExitCode::kUsage, Place{.key = "train.attention"},
                       mine[kRefused] != 0 ? plan.mine.attention.refusal
                                           : fmt::format("rank {} cannot compute it so", rank));
+  plan.attention =
+      attention_lines(gather_texts(plan.mine.attention.description, mesh.control(), "attention kernels"));
   plan.table = fmt::format("{:>6}", "rank");
   for (const char* kind : kKinds) plan.table += fmt::format("{:>14}", kind);
   plan.table += fmt::format("{:>14}\n", "total MiB");

@@ -143,8 +143,7 @@ void Training::describe(Logger& log) const {
   log.info("{} ranks over {}: tensor {} x data {} x pipeline {}, {} threads a rank", mesh_.world().size(),
            mesh_.world().transport(), shape.tensor, shape.data, shape.pipeline, threads_);
   log.info("device: {}; weights and activations {}", device_.description, config_.precision.compute);
-  if (!memory_.mine.attention.description.empty())
-    log.info("attention: {}", memory_.mine.attention.description);
+  for (const std::string& line : memory_.attention) log.info("{}", line);
   log.info("memory a rank will use, MiB:\n{}", memory_.table);
 }
 
