@@ -317,6 +317,7 @@ stage_ops() {
 
 stage_steps() {
   check_program test_cuda_training
+  check_program test_language_model
   check "CPU and CUDA, f32" compare_with_cpu f32 "$MAX_DIFFERENCE_F32"
   check "CPU f32 and CUDA bf16" compare_with_cpu bf16 "$MAX_DIFFERENCE_BF16"
 }

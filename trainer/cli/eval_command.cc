@@ -12,6 +12,7 @@
 #include "data/corpus/document_reader.h"
 #include "trainer/cli/command.h"
 #include "trainer/eval/language_model.h"
+#include "trainer/step/device_choice.h"
 
 namespace terroir {
 namespace {
@@ -19,6 +20,7 @@ namespace {
 struct Arguments {
   std::string checkpoint, text;
   bool json = false, per_token = false;
+  std::string device = "auto";
   int threads = 0;
 };
 
@@ -44,7 +46,7 @@ void evaluate(LanguageModel& model, std::string_view text, bool per_token, Total
 }
 
 int run(const Arguments& arguments) {
-  LanguageModel model(arguments.checkpoint, arguments.threads);
+  LanguageModel model(arguments.checkpoint, arguments.threads, choose_device(arguments.device));
   Totals totals;
   DocumentReader reader(arguments.text, {.any_name_is_text = true});
   for (Document document; reader.next(document);) evaluate(model, document.text, arguments.per_token, totals);
@@ -79,6 +81,9 @@ void add_eval_command(CLI::App& app, CommandRunner& runner) {
                     "One JSON object: tokens, bytes, nll_sum (nats), bits_per_byte");
   command->add_flag("--per-token", arguments->per_token,
                     "Also each token's negative log-likelihood, in nats");
+  command->add_option("--device", arguments->device, "auto (a GPU if there is one), cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
   command->add_option("--threads", arguments->threads, "Default: all this process may use")
       ->check(CLI::NonNegativeNumber);
   command->footer("Example:\n  terroir eval --checkpoint runs/quickstart --text data/samples/ko.txt --json");

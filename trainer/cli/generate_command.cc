@@ -11,6 +11,7 @@
 #include "trainer/cli/command.h"
 #include "trainer/eval/language_model.h"
 #include "trainer/eval/sampler.h"
+#include "trainer/step/device_choice.h"
 
 namespace terroir {
 namespace {
@@ -20,11 +21,12 @@ struct Arguments {
   std::int64_t max_new_tokens = 100;
   SamplingOptions sampling{.temperature = 0.8, .top_p = 0.95, .seed = 0};
   bool json = false;
+  std::string device = "auto";
   int threads = 0;
 };
 
 int run(const Arguments& arguments) {
-  LanguageModel model(arguments.checkpoint, arguments.threads);
+  LanguageModel model(arguments.checkpoint, arguments.threads, choose_device(arguments.device));
   const Tokenizer& tokenizer = model.tokenizer();
   std::vector<std::int32_t> prompt;
   if (tokenizer.bos_id()) prompt.push_back(*tokenizer.bos_id());
@@ -90,6 +92,9 @@ void add_generate_command(CLI::App& app, CommandRunner& runner) {
       ->capture_default_str();
   command->add_option("--seed", arguments->sampling.seed, "Same seed, same text")->capture_default_str();
   command->add_flag("--json", arguments->json, "One JSON object: prompt, text, ids, finish_reason");
+  command->add_option("--device", arguments->device, "auto (a GPU if there is one), cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
   command->add_option("--threads", arguments->threads, "Default: all this process may use")
       ->check(CLI::NonNegativeNumber);
   command->footer(

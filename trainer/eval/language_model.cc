@@ -1,6 +1,7 @@
 #include "trainer/eval/language_model.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/embedding/embedding.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
@@ -23,33 +24,48 @@ Tokenizer tokenizer_of(const std::filesystem::path& checkpoint) {
   return Tokenizer::parse(*text, (checkpoint / "tokenizer.json").string());
 }
 
-std::vector<StateSlice> whole_weights(StageParameters& parameters) {
-  std::vector<StateSlice> slices;
-  ParameterTable& table = parameters.table;
-  for (const ParamBlock& block : table.blocks()) {
-    const ParamClass& c = table.classes()[static_cast<std::size_t>(block.param_class)];
-    auto* params = table.flat_params(c, {0, c.numel()}).data<float>();
-    for (const ParamPiece& piece : block.pieces)
-      slices.push_back(whole_slice(piece.name, "weight", piece.global_shape, params + piece.offset));
-  }
-  return slices;
-}
-
 }  // namespace
 
-LanguageModel::LanguageModel(const std::filesystem::path& checkpoint, int num_threads)
-    : LanguageModel(Resolved{resolve_checkpoint(checkpoint)}, num_threads) {}
+LanguageModel::LanguageModel(const std::filesystem::path& checkpoint, int num_threads, Device device)
+    : LanguageModel(Resolved{resolve_checkpoint(checkpoint)}, num_threads, device) {}
 
-LanguageModel::LanguageModel(const Resolved& checkpoint, int num_threads)
-    : config_(read_checkpoint_meta(checkpoint.path).model),
+LanguageModel::LanguageModel(const Resolved& checkpoint, int num_threads, Device device)
+    : stream_(device),
+      config_(read_checkpoint_meta(checkpoint.path).model),
       tokenizer_(tokenizer_of(checkpoint.path)),
       world_(local_world()),
       mesh_(std::make_unique<Mesh>(*world_, MeshShape{})),
       parameters_(make_stage_parameters(config_, stage_layout(config_, 1, 0, {}), *mesh_, false, INT64_MAX,
-                                        {.memory = ParameterMemory::kParameters})) {
+                                        {.memory = ParameterMemory::kParameters, .device = device})),
+      cache_memory_(device),
+      activations_(device),
+      logits_memory_(config_.vocab_size * 4, device) {
+  ctx_.stream = stream_;
   ctx_.num_threads = num_threads > 0 ? num_threads : threads_per_rank(*world_);
-  const std::vector<StateSlice> slices = whole_weights(parameters_);
-  load_checkpoint(checkpoint.path, slices);
+  load(checkpoint.path);
+}
+
+// Into the parameters themselves on the CPU, through host memory elsewhere.
+void LanguageModel::load(const std::filesystem::path& checkpoint) {
+  ParameterTable& table = parameters_.table;
+  std::vector<View> on_host;  // of each class
+  std::vector<Buffer> memory;
+  for (const ParamClass& c : table.classes()) {
+    View params = table.flat_params(c, {0, c.numel()});
+    if (!(params.device() == Device{}))
+      params = memory.emplace_back(c.numel() * 4).view(DType::kF32, {c.numel()});
+    on_host.push_back(params);
+  }
+  std::vector<StateSlice> slices;
+  for (const ParamBlock& block : table.blocks())
+    for (const ParamPiece& piece : block.pieces)
+      slices.push_back(
+          whole_slice(piece.name, "weight", piece.global_shape,
+                      on_host[static_cast<std::size_t>(block.param_class)].data<float>() + piece.offset));
+  load_checkpoint(checkpoint, slices);
+  for (std::size_t i = 0; i < memory.size(); ++i)
+    transfer(stream_, on_host[i], table.flat_params(table.classes()[i], {0, table.classes()[i].numel()}));
+  synchronize(stream_);
 }
 
 LanguageModel::~LanguageModel() = default;
@@ -59,10 +75,14 @@ void LanguageModel::start(std::int64_t capacity) {
   for (KvCache& cache : caches_) cache.length = 0;
   if (capacity <= capacity_) return;
   capacity_ = capacity;
-  rope_memory_ = Buffer(capacity * config_.head_dim * 4);
+  const Device device = stream_.stream().device();
+  const Buffer rope(capacity * config_.head_dim * 4);
+  rope_memory_ = Buffer(rope.bytes(), device);
   rope_table_ = rope_memory_.view(DType::kF32, {capacity, config_.head_dim});
-  fill_rope_table(config_, rope_table_);
-  cache_memory_ = Arena();
+  fill_rope_table(config_, rope.view(DType::kF32, {capacity, config_.head_dim}));
+  transfer(stream_, rope.view(DType::kF32, {capacity, config_.head_dim}), rope_table_);
+  synchronize(stream_);
+  cache_memory_ = Arena(device);
   const auto lay_out = [&] {
     caches_.clear();
     for (std::int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
@@ -94,9 +114,10 @@ View LanguageModel::forward(std::span<const std::int32_t> tokens) {
   const auto count = static_cast<std::int64_t>(tokens.size());
   TERROIR_CHECK(count > 0 && length_ + count <= capacity_, "{} tokens after {} in a cache for {}", count,
                 length_, capacity_);
+  synchronize(stream_);  // the piece before is done with its ids and its activations
   SavedLayer saved;
   LayerScratch scratch;
-  View residual, delta, normed, rstd, positions, documents;
+  View residual, delta, normed, rstd, ids;
   const auto lay_out = [&] {
     activations_.reset();
     saved = allocate_saved(activations_, parameters_.shape, 1, count, count);
@@ -106,22 +127,23 @@ View LanguageModel::forward(std::span<const std::int32_t> tokens) {
     delta = rows();
     normed = rows();
     rstd = activations_.allocate(DType::kF32, {count});
-    positions = activations_.allocate(DType::kI32, {1, count});
-    documents = activations_.allocate(DType::kI32, {1, count});
+    ids = activations_.allocate(DType::kI32, {3 * count});
   };
   if (count > activation_tokens_) {
-    activations_ = Arena();
+    activations_ = Arena(stream_.stream().device());
     lay_out();
     activations_.reserve();
     activation_tokens_ = count;
   }
   lay_out();
 
-  for (std::int64_t i = 0; i < count; ++i) {
-    positions.data<std::int32_t>()[i] = static_cast<std::int32_t>(length_ + i);
-    documents.data<std::int32_t>()[i] = 0;
-  }
-  embedding_forward(ctx_, {.ids = ConstView(tokens.data(), DType::kI32, {count}),
+  staged_ids_.assign(static_cast<std::size_t>(3 * count), 0);  // tokens; positions; all of document 0
+  std::copy(tokens.begin(), tokens.end(), staged_ids_.begin());
+  std::iota(staged_ids_.begin() + count, staged_ids_.begin() + 2 * count, static_cast<std::int32_t>(length_));
+  transfer(stream_, ConstView(staged_ids_.data(), DType::kI32, {3 * count}), ids);
+  const View positions = ids.slice(0, count, 2 * count).reshape({1, count});
+  const View documents = ids.slice(0, 2 * count, 3 * count).reshape({1, count});
+  embedding_forward(ctx_, {.ids = ids.slice(0, 0, count),
                            .table = parameters_.embedding_weight(),
                            .vocab_begin = 0,
                            .out = residual});
@@ -147,9 +169,12 @@ std::span<const float> LanguageModel::append(std::span<const std::int32_t> token
   View normed;
   for (std::size_t begin = 0; begin < tokens.size(); begin += kPieceTokens)
     normed = forward(tokens.subspan(begin, std::min<std::size_t>(kPieceTokens, tokens.size() - begin)));
+  const View logits = logits_memory_.view(DType::kF32, {1, config_.vocab_size});
+  matmul(ctx_, normed.slice(0, normed.size(0) - 1, normed.size(0)), parameters_.head_weight(), logits,
+         {.transpose_b = true});
   logits_.resize(static_cast<std::size_t>(config_.vocab_size));
-  matmul(ctx_, normed.slice(0, normed.size(0) - 1, normed.size(0)), parameters_.head_weight(),
-         View(logits_.data(), DType::kF32, {1, config_.vocab_size}), {.transpose_b = true});
+  transfer(stream_, logits, View(logits_.data(), DType::kF32, {1, config_.vocab_size}));
+  synchronize(stream_);
   return logits_;
 }
 
@@ -159,20 +184,27 @@ std::vector<float> LanguageModel::negative_log_likelihoods(std::span<const std::
   const std::size_t count = tokens.size() - 1;
   std::vector<float> losses(count);
   start(static_cast<std::int64_t>(count));
-  const std::int64_t chunk = linear_cross_entropy_chunk_tokens(kPieceTokens, config_.vocab_size);
-  const Buffer workspace(
-      linear_cross_entropy_workspace_bytes(chunk, config_.vocab_size, config_.hidden_size));
-  for (std::size_t begin = 0; begin < count; begin += kPieceTokens) {
-    const std::size_t piece = std::min<std::size_t>(kPieceTokens, count - begin);
-    const auto rows = static_cast<std::int64_t>(piece);
-    const View normed = forward(tokens.subspan(begin, piece));
+  const Device device = stream_.stream().device();
+  const std::int64_t chunk = linear_cross_entropy_chunk_tokens(kPieceTokens, config_.vocab_size, device);
+  const Buffer workspace(linear_cross_entropy_workspace_bytes(chunk, config_.vocab_size, config_.hidden_size,
+                                                              DType::kF32, device),
+                         device);
+  const auto n = static_cast<std::int64_t>(count);
+  const Buffer targets(n * 4, device), nats(n * 4, device);
+  transfer(stream_, ConstView(tokens.data() + 1, DType::kI32, {n}), targets.view(DType::kI32, {n}));
+  for (std::int64_t begin = 0; begin < n; begin += kPieceTokens) {
+    const std::int64_t rows = std::min(kPieceTokens, n - begin);
+    const View normed =
+        forward(tokens.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(rows)));
     linear_cross_entropy(ctx_, {.x = normed,
                                 .w = parameters_.head_weight(),
-                                .targets = ConstView(tokens.data() + begin + 1, DType::kI32, {rows}),
-                                .loss = View(losses.data() + begin, DType::kF32, {rows}),
+                                .targets = targets.view(DType::kI32, {rows}, begin * 4),
+                                .loss = nats.view(DType::kF32, {rows}, begin * 4),
                                 .workspace = workspace.view(DType::kU8, {workspace.bytes()}),
                                 .chunk_tokens = chunk});
   }
+  transfer(stream_, nats.view(DType::kF32, {n}), View(losses.data(), DType::kF32, {n}));
+  synchronize(stream_);
   return losses;
 }
 

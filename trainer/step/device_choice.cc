@@ -91,6 +91,14 @@ void check_precision(const PrecisionSection& precision) {
 
 }  // namespace
 
+Device choose_device(const std::string& wanted) {
+  if (wanted == "cpu") return {};
+  const std::string why = obstacle();
+  if (why.empty()) return {DeviceKind::kCuda, 0};
+  if (wanted == "cuda") throw UserError(ExitCode::kUsage, Place{.key = "--device"}, why);
+  return {};
+}
+
 std::unique_ptr<World> device_world(const Config& config, World& host, Device device) {
   if (device.kind == DeviceKind::kCpu) return nullptr;
   const bool alone = host.size() == 1 && config.parallel.transport == "auto";  // nothing to carry

@@ -21,6 +21,9 @@ struct DeviceChoice {
 // another compute dtype than there is. Collective over the world.
 DeviceChoice choose_device(Config& config, World& world);
 
+// The same for a command of one process, with `wanted` from its option --device: the first GPU, or the CPU.
+Device choose_device(const std::string& wanted);
+
 // The world whose communicators take tensors of `device`, over config.parallel.transport: nothing on the CPU,
 // where `host` does. Throws UserError (exit 2) when ranks would share a GPU under NCCL, with the ranks and
 // the GPUs' addresses. `host` must outlive it. Collective over the world.
