@@ -23,7 +23,7 @@ class GroupCall {
     check(ncclGroupEnd(), "ncclGroupEnd");
   }
   ~GroupCall() {
-    if (open_) ncclGroupEnd();
+    if (open_) ncclGroupEnd();  // a call was refused; who hears of it aborts what the others have begun
   }
   GroupCall(const GroupCall&) = delete;
   GroupCall& operator=(const GroupCall&) = delete;
@@ -39,22 +39,24 @@ void check(ncclResult_t result, const char* call) {
     throw TransportError(call, fmt::format("{} ({})", ncclGetErrorString(result), ncclGetLastError(nullptr)));
 }
 
-Channel::Channel(const ncclUniqueId& id, int size, int rank, Device device, double timeout_s,
-                 const std::string& name)
+Channel::Channel(const ncclUniqueId& id, int size, int rank, Device device, double timeout_s)
     : stream_(device), timeout_s_(timeout_s) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   check(ncclCommInitRankConfig(&communicator_, size, id, rank, &config), "ncclCommInitRankConfig");
+}
+
+void Channel::connect(int size, const std::string& name) {
   try {
     settle("ncclCommInitRankConfig");
   } catch (const TransportError& error) {
-    abort();  // the destructor will not run
     throw TransportError("NCCL start", fmt::format("group {} of {} ranks: {}", name, size, error.what()));
   }
 }
 
 Channel::~Channel() {
-  // Whoever is still connected may have left: no handshake.
+  // Whoever is still connected may have left: no handshake, which ncclCommFinalize would be. nccl_world.h
+  // says what that asks of ranks that leave.
   abort();
 }
 

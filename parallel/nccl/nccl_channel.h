@@ -19,10 +19,11 @@ void check(ncclResult_t result, const char* call);
 
 class Channel {
  public:
-  // Connects the `size` members that were given the same id. Returns when this rank is connected. Throws
-  // TransportError after `timeout_s`. Collective.
-  Channel(const ncclUniqueId& id, int size, int rank, Device device, double timeout_s,
-          const std::string& name);
+  // Begins to connect the `size` members that were given the same id. Collective.
+  Channel(const ncclUniqueId& id, int size, int rank, Device device, double timeout_s);
+  // Returns when this rank is connected, or after abort(). Throws TransportError after `timeout_s`, with the
+  // group's name.
+  void connect(int size, const std::string& name);
   // Gives up what is still running.
   ~Channel();
   Channel(const Channel&) = delete;

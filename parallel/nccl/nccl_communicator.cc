@@ -53,12 +53,19 @@ class FlyingOperation : public PendingOperation {
   bool waited_ = false;
 };
 
-// A channel the watch knows of as long as it lives.
+// A channel the watch knows of as long as it lives: a failure elsewhere ends its connecting too.
 class WatchedChannel {
  public:
   WatchedChannel(const Environment& env, const ncclUniqueId& id, int size, int rank, const std::string& name)
-      : watch_(env.watch), channel_(id, size, rank, env.device, env.timeout_s, name) {
+      : watch_(env.watch), channel_(id, size, rank, env.device, env.timeout_s) {
     watch_.add_channel(&channel_);
+    try {
+      channel_.connect(size, name);
+      watch_.check();
+    } catch (...) {
+      watch_.remove_channel(&channel_);  // the destructor will not run
+      throw;
+    }
   }
   ~WatchedChannel() { watch_.remove_channel(&channel_); }
   WatchedChannel(const WatchedChannel&) = delete;

@@ -12,6 +12,10 @@
 // after its inputs were ready, or that NCCL reports an error for, ends all of them (ncclCommAbort): the
 // host's next wait for the device returns, and World::check() throws TransportError with rank, step, which
 // collective, which tensor.
+//
+// Who leaves ends its communicators without a word to the others, and what these still receive may pass
+// through it. So ranks leave after they have met on the host with no operation on their way, as a run does
+// that ends with saving a checkpoint.
 #pragma once
 
 #include <memory>

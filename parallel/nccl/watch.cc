@@ -72,6 +72,7 @@ void Watch::set_position(std::int64_t step, const char* phase) {
 
 void Watch::add_channel(Channel* channel) {
   const std::lock_guard lock(mutex_);
+  if (failure_) std::rethrow_exception(failure_);
   channels_.push_back(channel);
 }
 

@@ -39,7 +39,8 @@ class Watch {
   // Nobody waits for it any more: unless it is complete, all operations end, and check() throws.
   void give_up(const Flight& flight) noexcept;
   void set_position(std::int64_t step, const char* phase);
-  // A channel that is ended with the others. It must be removed before it is destroyed.
+  // A channel that is ended with the others. It must be removed before it is destroyed. Throws, without it,
+  // what check() throws.
   void add_channel(Channel* channel);
   void remove_channel(Channel* channel);
   // Throws what was found, and goes on throwing it.

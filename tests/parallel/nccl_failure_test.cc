@@ -194,6 +194,33 @@ TEST(NcclFailure, ARankThatNeverConnectsIsNotWaitedForLongerThanTheTimeout) {
                                        HasSubstr("not complete after 0.3 s: a rank is missing")));
 }
 
+// Rank 0's operation fails first: it is what rank 0 hears, not that the second group cannot be made.
+TEST(NcclFailure, AFailureEndsTheConnectingOfOthers) {
+  std::atomic<int> num_failed = 0;
+  const auto outcomes = on_gpus(2, 1, [&](Gpu& gpu) {
+    const auto data = gpu.group(Queue::kData, "data");
+    if (gpu.world.rank() == 1) {  // takes the second id, and goes no further
+      std::vector<std::uint8_t> id(128);
+      gpu.host.group(all_ranks(gpu.host), Queue::kTensor, "tensor")
+          ->broadcast(View(id.data(), DType::kU8, {128}), 0, Stream(), "id")
+          .wait();
+      sleep_until(num_failed, 1);
+      return;
+    }
+    const Buffer memory = gpu.buffer(1);
+    Work work = data->all_reduce(memory.view(DType::kF32, {1}), ReduceOp::kSum, gpu.ctx.stream, "loss");
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    try {
+      gpu.group(Queue::kTensor, "tensor");
+    } catch (const TransportError&) {
+      ++num_failed;
+      throw;
+    }
+  });
+  EXPECT_THAT(outcomes[0].error,
+              HasSubstr("all_reduce of 'loss' f32[1] over group data: not complete after 1 s"));
+}
+
 TEST(NcclFailure, WhatNcclRefusesAtTheStartIsSaid) {
   const auto outcomes = on_gpus(
       2, 60, [](Gpu& gpu) { gpu.group(); }, [](int) { return 0; });
