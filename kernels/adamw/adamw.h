@@ -34,7 +34,7 @@ struct AdamWArgs {
   View params_bf16;  // bf16 [n], with f32 params, optional, written: the new ones, rounded to nearest even
   const StepScalars* scalars = nullptr;  // in the memory of the context's device
   AdamWOptions options;
-  std::uint32_t first_element = 0;  // number of params[0], modulo 2^32
+  std::uint32_t first_element = 0;  // number of params[0], modulo 2^32: for the rounding of bf16
 };
 // All tensors are contiguous and share no memory. If scalars->skip is not 0 nothing is written. Every element
 // is computed on its own: results do not depend on the number of threads, nor on how ZeRO cuts the

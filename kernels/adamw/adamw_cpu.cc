@@ -50,7 +50,7 @@ HWY_INLINE hn::Vec<BitsTag> random_bits(std::uint32_t seed, std::uint32_t first)
   return hn::ShiftRight<16>(x);
 }
 
-// bf16 whose probability is the nearer the likelier; `random` is uniform below 2^16.
+// One of the two bf16 numbers around `value`, the nearer the likelier. `random`: uniform below 2^16.
 HWY_INLINE FloatVector rounded_stochastically(FloatVector value, hn::Vec<BitsTag> random) {
   const BitsTag d;
   const auto upper = hn::And(hn::Add(hn::BitCast(d, value), random), hn::Set(d, 0xFFFF0000U));

@@ -93,7 +93,7 @@ __device__ __forceinline__ std::uint32_t random_16_bits(std::uint32_t seed, std:
   return x >> 16;
 }
 
-// bf16 whose probability is the nearer the likelier. `element`: the parameter's number.
+// One of the two bf16 numbers around `value`, the nearer the likelier. `element`: the parameter's number.
 __device__ __forceinline__ __nv_bfloat16 rounded_stochastically(float value, const Factors& factors,
                                                                 std::uint32_t element) {
   if (!(fabsf(value) <= FLT_MAX)) return from_float<__nv_bfloat16>(value);

@@ -74,20 +74,22 @@ View upload_scalars(Memory& m, const StepScalars& scalars) {
   return m.upload(ConstView(&scalars, DType::kU8, {static_cast<std::int64_t>(sizeof scalars)}));
 }
 
-Case adamw_case(const ModelSizes& model) {
-  return {"adamw/layer_of_" + model.name, [=](Memory& m) -> Operation {
+// `kept`: dtype of master weights and gradients.
+Case adamw_case(const ModelSizes& model, DType kept) {
+  const std::string name = kept == DType::kF32 ? "adamw/layer_of_" : "adamw/bf16/layer_of_";
+  return {name + model.name, [=](Memory& m) -> Operation {
             const View scalars = upload_scalars(m, {.learning_rate = 1e-4F});
             std::vector<AdamWArgs> list;
             double bytes = 0;
             for (const std::int64_t n : layer_tensors(model)) {
-              const AdamWArgs& args =
-                  list.emplace_back(AdamWArgs{.params = m.random(DType::kF32, {n}),
-                                              .grads = m.random(DType::kF32, {n}),
-                                              .exp_avg = m.random(DType::kF32, {n}),
-                                              .exp_avg_sq = m.constant(DType::kF32, {n}, 1),
-                                              .params_bf16 = m.zeros(DType::kBF16, {n}),
-                                              .scalars = static_cast<const StepScalars*>(scalars.raw()),
-                                              .options = {.weight_decay = 0.1}});
+              const AdamWArgs& args = list.emplace_back(
+                  AdamWArgs{.params = m.random(kept, {n}),
+                            .grads = m.random(kept, {n}),
+                            .exp_avg = m.random(DType::kF32, {n}),
+                            .exp_avg_sq = m.constant(DType::kF32, {n}, 1),
+                            .params_bf16 = kept == DType::kF32 ? m.zeros(DType::kBF16, {n}) : View(),
+                            .scalars = static_cast<const StepScalars*>(scalars.raw()),
+                            .options = {.weight_decay = 0.1}});
               bytes += bytes_of({args.params, args.params, args.grads, args.exp_avg, args.exp_avg,
                                  args.exp_avg_sq, args.exp_avg_sq, args.params_bf16});
             }
@@ -95,12 +97,13 @@ Case adamw_case(const ModelSizes& model) {
           }};
 }
 
-Case squared_norm_case(const ModelSizes& model) {
-  return {"squared_norm/layer_of_" + model.name, [=](Memory& m) -> Operation {
+Case squared_norm_case(const ModelSizes& model, DType dtype) {
+  const std::string name = dtype == DType::kF32 ? "squared_norm/layer_of_" : "squared_norm/bf16/layer_of_";
+  return {name + model.name, [=](Memory& m) -> Operation {
             std::vector<ConstView> list;
             double bytes = 0;
             for (const std::int64_t n : layer_tensors(model)) {
-              list.push_back(m.random(DType::kF32, {n}));
+              list.push_back(m.random(dtype, {n}));
               bytes += bytes_of({list.back()});
             }
             const View out = m.zeros(DType::kF64, {1}),
@@ -136,8 +139,10 @@ void add_loss_cases(const ModelSizes& model, std::vector<Case>& cases) {
 }
 
 void add_update_cases(const ModelSizes& model, std::vector<Case>& cases) {
-  cases.push_back(adamw_case(model));
-  cases.push_back(squared_norm_case(model));
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    cases.push_back(adamw_case(model, dtype));
+    cases.push_back(squared_norm_case(model, dtype));
+  }
 }
 
 void add_elementwise_cases(const BenchSizes& sizes, std::vector<Case>& cases) {
