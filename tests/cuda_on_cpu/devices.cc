@@ -8,6 +8,7 @@
 namespace cuda_on_cpu {
 
 std::recursive_mutex runtime_mutex;
+HostCounts host_counts;
 thread_local int current_device = 0;
 
 namespace {
@@ -57,6 +58,8 @@ int resident_blocks(int threads, std::size_t shared_bytes) {
 }  // namespace cuda_on_cpu
 
 using namespace cuda_on_cpu;
+
+HostCounts* cuda_on_cpu_host_counts() { return &host_counts; }
 
 const char* cudaGetErrorName(cudaError_t code) {
   switch (code) {
@@ -165,6 +168,7 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 cudaError_t cudaDeviceSynchronize() {
   const Lock lock(runtime_mutex);
+  ++host_counts.waits;
   wait_for_device(current_device);
   return device_status();
 }

@@ -116,11 +116,13 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   std::size_t free = 0, total = 0;
   cudaMemGetInfo(&free, &total);
   if (bytes > free) return report(cudaErrorMemoryAllocation);
+  ++host_counts.allocations;
   return allocate(memory, bytes, current_device);
 }
 cudaError_t cudaFree(void* memory) { return release(memory, false); }
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
   const Lock lock(runtime_mutex);
+  ++host_counts.allocations;
   return allocate(memory, bytes, kPinned);
 }
 cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {

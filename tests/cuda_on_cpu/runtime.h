@@ -9,6 +9,8 @@
 #include <memory>
 #include <mutex>
 
+#include "tests/cuda_on_cpu/host_counts.h"
+
 namespace cuda_on_cpu {
 
 constexpr std::size_t kMaxShared = 227 << 10, kDefaultShared = 48 << 10;
@@ -18,6 +20,7 @@ extern std::recursive_mutex runtime_mutex;
 using Lock = std::lock_guard<std::recursive_mutex>;
 
 // --- devices.cc ---
+extern HostCounts host_counts;
 extern thread_local int current_device;
 int num_devices();
 // Keeps `code` for cudaGetLastError and returns it.

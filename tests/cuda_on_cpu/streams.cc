@@ -216,6 +216,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Lock lock(runtime_mutex);
   if (!is_stream(stream)) return report(cudaErrorInvalidResourceHandle);
+  ++host_counts.waits;
   return wait_for(*stream);
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
@@ -256,6 +257,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock(runtime_mutex);
   const std::shared_ptr<Mark> mark = event->last;
+  if (mark != nullptr && !mark->done) ++host_counts.waits;
   wait_until([&] {
     if (mark == nullptr || mark->done) return true;
     let_others_run(*mark->stream);

@@ -68,18 +68,13 @@ void StageModel::Memory::lay_out(const ModelConfig& config, const StageParameter
   }
 }
 
-void StageModel::Memory::make_staging() {
+void StageModel::Memory::make_staging(int num_micro_batches) {
   const Device device = slots.device();
-  if (device == Device{}) {
-    for (Slot& s : slot) s.staged_ids = s.ids;
-    return;
-  }
+  if (device == Device{}) return;
   const std::int64_t count = slot[0].ids.numel();
-  staging = Buffer::pinned(static_cast<std::int64_t>(slot.size()) * count * 4, device);
-  for (std::size_t i = 0; i < slot.size(); ++i) {
-    slot[i].staged_ids = staging.view(DType::kI32, {count}, static_cast<std::int64_t>(i) * count * 4);
-    slot[i].staged_ids_read = Event(device);
-  }
+  staging = Buffer::pinned(num_micro_batches * count * 4, device);
+  for (int i = 0; i < num_micro_batches; ++i)
+    staged.push_back({staging.view(DType::kI32, {count}, i * count * 4), Event(device)});
 }
 
 }  // namespace terroir

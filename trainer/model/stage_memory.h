@@ -18,8 +18,6 @@ struct StageModel::Slot {
   View source;                // i32 [B]
   View document_starts;       // i32 [documents + 1], of max_documents()
   AttentionDocuments known_documents;  // of the micro-batch in the slot
-  View staged_ids;                     // page-locked host memory like ids; on the CPU ids itself
-  Event staged_ids_read;               // by the transfer
   View input, output;                  // [L, H]: what the stage receives (or embeds) and sends
   View gradient;                   // [L, H]: arrives from the next stage, becomes that of `input` in place
   std::vector<SavedLayer> layers;  // one a layer; with recomputation only the inputs are kept
@@ -29,12 +27,20 @@ struct StageModel::Slot {
   View losses;                                    // f32 [T]
 };
 
+// Where the host writes a micro-batch's ids. As many as a step has micro-batches, so that within a step the
+// host never waits for the device to have read one.
+struct StageModel::StagedIds {
+  View ids;    // page-locked memory like Slot::ids
+  Event read;  // by the transfer
+};
+
 struct StageModel::Memory {
   explicit Memory(Device device) : slots(device), scratch_arena(device) {}
 
   Arena slots, scratch_arena;
-  Buffer staging;  // of all slots' staged_ids
   std::vector<Slot> slot;
+  Buffer staging;
+  std::vector<StagedIds> staged;  // in `staging`; none on the CPU, where the slots' ids are host memory
   LayerScratch scratch;
   SavedLayer recomputed;        // the one layer being recomputed
   View delta;                   // [L, H]
@@ -51,7 +57,7 @@ struct StageModel::Memory {
   void lay_out(const ModelConfig& config, const StageParameters& parameters, const StageOptions& options,
                const TensorRegion& region, OpContext& ctx);
   // After lay_out with memory: the host's side of what is transferred.
-  void make_staging();
+  void make_staging(int num_micro_batches);
 };
 
 }  // namespace terroir

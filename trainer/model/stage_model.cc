@@ -54,7 +54,7 @@ StageModel::StageModel(const ModelConfig& config, const StageLayout& layout, con
   memory_->slots.reserve();
   memory_->scratch_arena.reserve();
   lay_out();
-  memory_->make_staging();
+  memory_->make_staging(options.num_micro_batches);
   fill(ctx_, memory_->scratch.ones, 1);
   fill_tables(token_bytes);
 }
@@ -115,25 +115,27 @@ LayerEnvironment StageModel::environment(const Slot& slot) {
           slot.documents, slot.known_documents};
 }
 
-void StageModel::load_batch(Slot& slot) {
+void StageModel::load_batch(Slot& slot, int micro_batch) {
   const SampleBatch& batch = next_batch_();
-  slot.staged_ids_read.wait();
+  std::vector<StagedIds>& all = memory_->staged;
+  StagedIds* staged = all.empty() ? nullptr : &all[static_cast<std::size_t>(micro_batch) % all.size()];
+  if (staged != nullptr) staged->read.wait();
   const auto parts = {&batch.tokens, &batch.targets, &batch.positions, &batch.documents, &batch.source};
   std::size_t count = 0;
   for (const auto* ids : parts) count += ids->size();
   const std::int64_t expected = slot.ids.numel() - slot.document_starts.numel();
   TERROIR_CHECK(static_cast<std::int64_t>(count) == expected, "a batch of {} ids for a micro-batch of {}",
                 count, expected);
-  std::int32_t* to = slot.staged_ids.data<std::int32_t>();
+  std::int32_t* to = (staged != nullptr ? staged->ids : slot.ids).data<std::int32_t>();
   for (const auto* ids : parts) to = std::copy(ids->begin(), ids->end(), to);
   const auto num_starts = static_cast<std::size_t>(slot.document_starts.numel());
   const DocumentLayout layout = find_documents(batch, {to, num_starts});
   slot.known_documents = {
       .one_per_row = layout == DocumentLayout::kOnePerRow,
       .starts = layout == DocumentLayout::kPacked ? ConstView(slot.document_starts) : ConstView()};
-  if (slot.staged_ids.raw() == slot.ids.raw()) return;
-  transfer(ctx_.stream, slot.staged_ids, slot.ids);
-  slot.staged_ids_read.record(ctx_.stream);
+  if (staged == nullptr) return;
+  transfer(ctx_.stream, staged->ids, slot.ids);
+  staged->read.record(ctx_.stream);
 }
 
 void StageModel::embed(Slot& slot) {
@@ -221,7 +223,7 @@ void StageModel::add_losses(const Slot& slot) {
 void StageModel::forward(const Action& action) {
   Slot& slot = memory_->slot[static_cast<std::size_t>(action.slot)];
   enter(StepPart::kForward);
-  load_batch(slot);
+  load_batch(slot, action.micro_batch);
   if (parameters_.layout.has_embedding) embed(slot);
   run_layers(slot);
   if (parameters_.layout.has_head) {

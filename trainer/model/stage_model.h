@@ -18,7 +18,8 @@ namespace terroir {
 
 struct StageOptions {
   std::int64_t micro_batch_size = 1, sequence_length = 1;
-  int num_slots = 1;  // micro-batches in flight, from the schedule
+  int num_slots = 1;          // micro-batches in flight, from the schedule
+  int num_micro_batches = 1;  // of a step
   bool recompute = false;
   bool sequence_parallel = true;
   std::int64_t bucket_bytes = 25 << 20;
@@ -79,10 +80,11 @@ class StageModel : public PipelineStage {
 
  private:
   struct Slot;
+  struct StagedIds;
   struct Memory;
   void fill_tables(std::span<const std::uint16_t> token_bytes);
   LayerEnvironment environment(const Slot& slot);
-  void load_batch(Slot& slot);
+  void load_batch(Slot& slot, int micro_batch);
   void embed(Slot& slot);
   void run_layers(Slot& slot);
   void head_forward(Slot& slot);

@@ -21,6 +21,7 @@ StageOptions stage_options(const Config& config, const Mesh& mesh, const Schedul
   return {.micro_batch_size = config.train.micro_batch_size,
           .sequence_length = config.data.sequence_length,
           .num_slots = schedule.num_slots[static_cast<std::size_t>(mesh.coordinate(Axis::kPipeline))],
+          .num_micro_batches = schedule.num_micro_batches,
           .recompute = config.train.recompute == "full",
           .sequence_parallel = config.parallel.sequence_parallel,
           .bucket_bytes = static_cast<std::int64_t>(config.parallel.bucket_mib * 1048576),

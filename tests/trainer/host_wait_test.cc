@@ -1,0 +1,74 @@
+// With `device: cuda` the host enqueues a whole step and waits once, for the losses; it takes no memory.
+#include <gtest/gtest.h>
+
+#include "kernels/tensor/cuda_module.h"
+#include "kernels/tensor/device.h"
+#include "tests/cuda_on_cpu/host_counts.h"
+#include "tests/trainer/layout_case.h"
+#include "trainer/step/device_choice.h"
+#include "trainer/step/engine.h"
+
+namespace terroir::test {
+namespace {
+
+struct Counts {
+  int waits, allocations;
+};
+
+// Of a whole run of `steps` steps, by all ranks.
+Counts counts_of(const Config& config, int ranks, int steps, cuda_on_cpu::HostCounts& counts) {
+  const Counts before{counts.waits, counts.allocations};
+  run_threads(ranks, {.timeout_s = 60}, [&](World& host) {
+    const Device device{DeviceKind::kCuda, host.local_rank()};
+    const auto world = device_world(config, host, device);
+    Mesh mesh(*world,
+              MeshShape::with_data_filled(ranks, config.parallel.tensor, 1, config.parallel.pipeline));
+    const OwnedStream stream(device);
+    OpContext ctx;
+    ctx.stream = stream;
+    Engine engine(config, mesh, ctx, {}, 1);
+    engine.initialize();
+    engine.synchronize();
+    SampleBatch batch;
+    std::int64_t sample = 0;
+    for (int step = 0; step < steps; ++step)
+      engine.train_step(step, [&]() -> const SampleBatch& {
+        return batch = make_samples(sample++, config.train.micro_batch_size, config);
+      });
+    synchronize(stream);
+  });
+  return {counts.waits - before.waits, counts.allocations - before.allocations};
+}
+
+struct Layout {
+  const char* name;
+  int ranks;
+  LayoutCase layout;
+};
+class HostWaits : public testing::TestWithParam<Layout> {};
+
+TEST_P(HostWaits, AStepWaitsForTheLossesOnlyAndTakesNoMemory) {
+  load_cuda_module();
+  using Function = cuda_on_cpu::HostCounts* (*)();
+  const auto find_counts = reinterpret_cast<Function>(cuda_module_symbol("cuda_on_cpu_host_counts"));
+  if (find_counts == nullptr) GTEST_SKIP() << "the emulated GPU counts";
+  const auto& [name, ranks, layout] = GetParam();
+  Config config = make_config(layout);
+  config.device = "cuda";
+  config.parallel.transport = ranks == 1 ? "host" : "nccl";
+  config.precision.compute = "bf16";
+  // The second step has met all that a first one meets: plans of products, records of operations.
+  const Counts two = counts_of(config, ranks, 2, *find_counts()),
+               five = counts_of(config, ranks, 5, *find_counts());
+  EXPECT_EQ(five.waits - two.waits, 3 * ranks);
+  EXPECT_EQ(five.allocations, two.allocations);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, HostWaits,
+    testing::Values(Layout{"OneRank", 1, {.global_batch = 8}}, Layout{"Data2", 2, {.global_batch = 8}},
+                    Layout{"Tensor2Pipeline2", 4, {.tensor = 2, .pipeline = 2, .global_batch = 8}}),
+    [](const testing::TestParamInfo<Layout>& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace terroir::test
