@@ -2,11 +2,9 @@
 #include <gtest/gtest.h>
 
 #include "kernels/tensor/cuda_module.h"
-#include "kernels/tensor/device.h"
 #include "tests/cuda_on_cpu/host_counts.h"
 #include "tests/trainer/layout_case.h"
-#include "trainer/step/device_choice.h"
-#include "trainer/step/engine.h"
+#include "tests/trainer/running_engine.h"
 
 namespace terroir::test {
 namespace {
@@ -19,23 +17,14 @@ struct Counts {
 Counts counts_of(const Config& config, int ranks, int steps, cuda_on_cpu::HostCounts& counts) {
   const Counts before{counts.waits, counts.allocations};
   run_threads(ranks, {.timeout_s = 60}, [&](World& host) {
-    const Device device{DeviceKind::kCuda, host.local_rank()};
-    const auto world = device_world(config, host, device);
-    Mesh mesh(*world,
-              MeshShape::with_data_filled(ranks, config.parallel.tensor, 1, config.parallel.pipeline));
-    const OwnedStream stream(device);
-    OpContext ctx;
-    ctx.stream = stream;
-    Engine engine(config, mesh, ctx, {}, 1);
-    engine.initialize();
-    engine.synchronize();
+    RunningEngine running(config, host);
     SampleBatch batch;
     std::int64_t sample = 0;
     for (int step = 0; step < steps; ++step)
-      engine.train_step(step, [&]() -> const SampleBatch& {
+      running.engine.train_step(step, [&]() -> const SampleBatch& {
         return batch = make_samples(sample++, config.train.micro_batch_size, config);
       });
-    synchronize(stream);
+    synchronize(running.stream);
   });
   return {counts.waits - before.waits, counts.allocations - before.allocations};
 }

@@ -6,37 +6,20 @@
 
 #include "base/hash.h"
 #include "base/philox.h"
-#include "kernels/tensor/device.h"
-#include "trainer/step/device_choice.h"
-#include "trainer/step/engine.h"
+#include "tests/trainer/running_engine.h"
 
 namespace terroir::test {
 namespace {
 
-// Under NCCL each rank has a GPU of its own.
-Device device_of(const Config& config, const World& world) {
-  if (config.device != "cuda") return {};
-  return {DeviceKind::kCuda, config.parallel.transport == "nccl" ? world.local_rank() : 0};
-}
-
 // Takes kSteps steps; visit(slices, step) sees the gradients of each step, then the weights as step -1.
 template <class Visit>
 void take_steps(const Config& config, World& world, TrainedRun& run, Visit visit) {
-  const Device device = device_of(config, world);
-  const auto between_devices = device_world(config, world, device);
-  Mesh mesh(between_devices ? *between_devices : world,
-            MeshShape::with_data_filled(world.size(), config.parallel.tensor, config.parallel.context,
-                                        config.parallel.pipeline));
-  const OwnedStream stream(device);
-  OpContext ctx;
-  ctx.stream = stream;
-  Engine engine(config, mesh, ctx, {}, 1);
-  engine.initialize();
-  engine.synchronize();
-  const std::int64_t per_rank = config.train.global_batch_size / mesh.size(Axis::kData);
+  RunningEngine running(config, world);
+  Engine& engine = running.engine;
+  const std::int64_t per_rank = config.train.global_batch_size / running.mesh.size(Axis::kData);
   for (int step = 0; step < kSteps; ++step) {
     std::int64_t next =
-        mesh.coordinate(Axis::kData) * per_rank;  // the same samples each step: they are learnt
+        running.mesh.coordinate(Axis::kData) * per_rank;  // the same samples each step: they are learnt
     SampleBatch batch;
     const auto next_batch = [&]() -> const SampleBatch& {
       batch = make_samples(next, config.train.micro_batch_size, config);

@@ -3,10 +3,8 @@
 
 #include "kernels/matmul/gemm_choice.h"
 #include "kernels/tensor/cuda_module.h"
-#include "kernels/tensor/device.h"
-#include "parallel/staged_world.h"
 #include "tests/trainer/layout_case.h"
-#include "trainer/step/engine.h"
+#include "tests/trainer/running_engine.h"
 
 namespace terroir::test {
 namespace {
@@ -20,18 +18,10 @@ struct Outcome {
 
 // Two steps and an evaluation on this rank.
 Outcome train(const Config& config, World& world, bool rehearse) {
-  const Device device = config.device == "cuda" ? Device{DeviceKind::kCuda, 0} : Device{};
-  const auto staged = staged_world(world, device);
-  Mesh mesh(*staged, MeshShape::with_data_filled(world.size(), config.parallel.tensor,
-                                                 config.parallel.context, config.parallel.pipeline));
-  const OwnedStream stream(device);
-  OpContext ctx;
-  ctx.stream = stream;
-  Engine engine(config, mesh, ctx, {}, 1);
-  engine.initialize();
-  engine.synchronize();
+  RunningEngine running(config, world);
+  Engine& engine = running.engine;
   Outcome outcome;
-  const auto num_products = [&] { return ctx.cache<GemmChoices>().made.choices.size(); };
+  const auto num_products = [&] { return running.ctx.cache<GemmChoices>().made.choices.size(); };
   if (rehearse) engine.rehearse();
   outcome.products_rehearsed = num_products();
   std::int64_t sample = 0;
@@ -56,6 +46,7 @@ class Rehearsal : public testing::TestWithParam<LayoutCase> {};
 TEST_P(Rehearsal, LeavesNoTraceAndMeetsEveryProduct) {
   Config config = make_config(GetParam());
   config.model.num_hidden_layers = 2;
+  config.parallel.transport = "host";
   for (const char* device : {"cpu", "cuda"}) {
     config.device = device;
     if (config.device == "cuda") load_cuda_module();
