@@ -38,7 +38,8 @@ struct AdamWArgs {
 };
 // All tensors are contiguous and share no memory. If scalars->skip is not 0 nothing is written. Every element
 // is computed on its own: results do not depend on the number of threads, nor on how ZeRO cuts the
-// parameters. Wrong shapes, dtypes or devices throw ContractError before anything is written.
+// parameters as long as elements keep their numbers. Wrong shapes, dtypes or devices throw ContractError
+// before anything is written.
 void adamw(OpContext& ctx, const AdamWArgs& args);
 
 // The same for many, as one operation: on CUDA one launch for every 40 of them or so, however small they are.

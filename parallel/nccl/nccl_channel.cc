@@ -23,7 +23,7 @@ class GroupCall {
     check(ncclGroupEnd(), "ncclGroupEnd");
   }
   ~GroupCall() {
-    if (open_) ncclGroupEnd();  // a call was refused; who hears of it aborts what the others have begun
+    if (open_) ncclGroupEnd();  // which drops the group if NCCL refused one of its calls
   }
   GroupCall(const GroupCall&) = delete;
   GroupCall& operator=(const GroupCall&) = delete;

@@ -367,7 +367,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadOverride{
             "schedule={warmup_steps: 5, decay_steps: 6}",
             "schedule.warmup_steps: 5 warm-up + 6 decay steps are more than train.steps (10): give fewer"},
-        BadOverride{"precision.gradients=bf16",
+        BadOverride{"precision.master=bf16",
+                    "precision.master: bf16 needs bf16 weights in layers: give precision.compute=bf16 too "
+                    "(auto now)"},
+        BadOverride{"precision={compute: f32, gradients: bf16, reduction: bf16}",
+                    "precision.gradients: bf16 needs bf16 weights in layers: give precision.compute=bf16 too "
+                    "(f32 now)"},
+        BadOverride{"precision={compute: bf16, gradients: bf16}",
                     "precision.gradients: gradients that are kept in bf16 are reduced in it: give "
                     "precision.reduction=bf16 too"}));
 

@@ -6,7 +6,7 @@
 #include <map>
 
 #include "tests/trainer/layout_case.h"
-#include "trainer/step/engine.h"
+#include "tests/trainer/running_engine.h"
 
 namespace terroir::test {
 namespace {
@@ -17,11 +17,8 @@ constexpr int kNumSteps = 60;
 std::vector<double> loss_curve(const Config& config, int ranks = 1) {
   std::vector<double> losses;
   run_threads(ranks, {.timeout_s = 60}, [&](World& world) {
-    Mesh mesh(world, MeshShape{.data = ranks});
-    OpContext ctx;
-    Engine engine(config, mesh, ctx, {}, 1);
-    engine.initialize();
-    engine.synchronize();
+    RunningEngine running(config, world);
+    Engine& engine = running.engine;
     for (int step = 0; step < kNumSteps; ++step) {
       const std::int64_t per_rank = config.train.micro_batch_size;
       const SampleBatch batch = make_samples(step % 4 * 4 + world.rank() * per_rank, per_rank, config);
@@ -180,11 +177,8 @@ TEST(Bf16Master, RanksThatHoldTheSameWeightRoundItAlike) {
       kept_in_bf16(make_config({.sequence_parallel = false, .tensor = 2, .global_batch = 2}), true, true);
   std::vector<std::map<std::string, std::vector<float>>> norms(2);
   run_threads(2, {.timeout_s = 60}, [&](World& world) {
-    Mesh mesh(world, MeshShape{.tensor = 2});
-    OpContext ctx;
-    Engine engine(config, mesh, ctx, {}, 1);
-    engine.initialize();
-    engine.synchronize();
+    RunningEngine running(config, world);
+    Engine& engine = running.engine;
     const SampleBatch batch = make_samples(0, config.train.micro_batch_size, config);
     for (int step = 0; step < 3; ++step)
       engine.train_step(step, [&]() -> const SampleBatch& { return batch; });

@@ -128,16 +128,6 @@ TEST_F(TrainingRun, RefusesAnotherModelTokenizerOrDataOnResume) {
   EXPECT_EQ(run(config("fresh", {"checkpoint.resume=never"}), 2), ExitCode::kDone);
 }
 
-TEST_F(TrainingRun, RefusesAPrecisionThatNeedsBf16Weights) {
-  for (const std::string key : {"precision.master", "precision.gradients"}) {
-    const Config refused =
-        config("refused", {"precision.compute=f32", "precision.reduction=bf16", key + "=bf16"});
-    expect_error(ExitCode::kUsage, {key, "bf16 needs precision.compute=bf16, which here is f32"},
-                 [&] { run(refused); });
-    EXPECT_FALSE(fs::exists(root("refused")));
-  }
-}
-
 TEST_F(TrainingRun, RefusesWhatTheRanksDoNotFit) {
   expect_error(ExitCode::kUsage, {"parallel", "3 ranks", "tensor 2"},
                [&] { run(config("a", {"parallel.tensor=2"}), 3); });

@@ -248,11 +248,10 @@ std::vector<ConfigKey> make_keys() {
        .choices = {"auto", "f32", "bf16"}},
       {.path = "precision.master",
        .field = TERROIR_FIELD(precision.master),
-       .meaning = "Weights as the optimizer keeps and updates them. `bf16`, which needs "
-                  "precision.compute=bf16: only "
-                  "the weights that layers see, 4 bytes less for each; an update is rounded up or down at "
-                  "random, so "
-                  "that small ones count on average.",
+       .meaning =
+           "Weights as the optimizer keeps and updates them. `bf16`, which needs precision.compute=bf16: "
+           "only the weights that layers see, 4 bytes less for each; an update is rounded up or down at "
+           "random, so that small ones count on average.",
        .choices = {"f32", "bf16"}},
       {.path = "precision.gradients",
        .field = TERROIR_FIELD(precision.gradients),

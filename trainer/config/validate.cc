@@ -136,7 +136,16 @@ void check_training(const Config& config, Rules& rules) {
                 {"schedule.warmup_steps", "schedule.decay_steps", "train.steps"},
                 "{} warm-up + {} decay steps are more than train.steps ({}): give fewer",
                 schedule.warmup_steps, schedule.decay_steps, train.steps);
-  const PrecisionSection& precision = config.precision;
+}
+
+void check_precision(const PrecisionSection& precision, Rules& rules) {
+  const auto needs_bf16 = [&](const char* key, const std::string& value) {
+    rules.require(value == "f32" || precision.compute == "bf16", {key, "precision.compute"},
+                  "bf16 needs bf16 weights in layers: give precision.compute=bf16 too ({} now)",
+                  precision.compute);
+  };
+  needs_bf16("precision.master", precision.master);
+  needs_bf16("precision.gradients", precision.gradients);
   rules.require(precision.gradients == "f32" || precision.reduction == "bf16",
                 {"precision.gradients", "precision.reduction"},
                 "gradients that are kept in bf16 are reduced in it: give precision.reduction=bf16 too");
@@ -152,6 +161,7 @@ std::vector<BrokenRule> broken_rules(const Config& config) {
   check_mixture(config, rules);
   check_layout(config, rules);
   check_training(config, rules);
+  check_precision(config.precision, rules);
   return rules.take();
 }
 

@@ -30,8 +30,8 @@ struct LayerShape {
   bool qkv_bias = false, qk_norm = false;
   ReduceScope norm_scope = ReduceScope::kReplicated;  // of norms between layers
   float eps = 1e-5f;
-  DType dtype = DType::kF32;  // of weights, activations and their gradients; statistics are f32
-  DType matrix_gradients = DType::kF32;
+  DType dtype = DType::kF32;             // of weights, activations and their gradients; statistics are f32
+  DType matrix_gradients = DType::kF32;  // of the gradients of weight matrices
 
   std::int64_t query_columns() const { return heads * head_dim; }
   std::int64_t kv_columns() const { return kv_heads * head_dim; }

@@ -79,16 +79,6 @@ std::string shared_gpus(World& host, Device device) {
   return shared;
 }
 
-void check_precision(const PrecisionSection& precision) {
-  const auto needs_bf16 = [&](const char* key, const std::string& value) {
-    if (value == "bf16" && precision.compute != "bf16")
-      throw UserError(ExitCode::kUsage, Place{.key = key},
-                      fmt::format("bf16 needs precision.compute=bf16, which here is {}", precision.compute));
-  };
-  needs_bf16("precision.master", precision.master);
-  needs_bf16("precision.gradients", precision.gradients);
-}
-
 }  // namespace
 
 Device choose_device(const std::string& wanted) {
@@ -123,7 +113,6 @@ DeviceChoice choose_device(Config& config, World& world) {
   choice.device = resolve(config, world, why);
   const bool cuda = choice.device.kind == DeviceKind::kCuda;
   if (config.precision.compute == "auto") config.precision.compute = cuda ? "bf16" : "f32";
-  check_precision(config.precision);
   if (cuda) {
     const DeviceInfo info = device_runtime(choice.device).info(choice.device.index);
     choice.description = fmt::format("cuda:{}, {} at {}", choice.device.index, info.name, info.address);

@@ -17,8 +17,7 @@ struct DeviceChoice {
 
 // Resolves config.device and config.precision.compute, whose `auto` is then gone. On CUDA rank r of a machine
 // takes device r modulo their number. `auto` takes CUDA where every rank can. Throws UserError (exit 2) when
-// the configuration wants CUDA and a rank cannot use it, with the reason, and for a precision that needs
-// another compute dtype than there is. Collective over the world.
+// the configuration wants CUDA and a rank cannot use it, with the reason. Collective over the world.
 DeviceChoice choose_device(Config& config, World& world);
 
 // The same for a command of one process, with `wanted` from its option --device: the first GPU, or the CPU.
